@@ -1,0 +1,166 @@
+//! Flush: a sealed epoch becomes files of history.
+//!
+//! ```text
+//! plan (pure) ─► files of readings, partials, series, quarantine ─► FlushCommit
+//! ```
+//!
+//! Owns which file a reading goes to. A partition with many readings of the epoch gets a file of its own; strays share
+//! one, so that a late reading does not make a file. Does not own the commit (layer), nor what is in memory.
+
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use schemas::epoch::{Epoch, Sealed, SeriesEpoch, SeriesState};
+use schemas::history::{StoredCell, StoredReading};
+use schemas::partial::Sketch;
+use schemas::paths::{MIXED, ObjectKind, WHOLE, partition_label};
+use schemas::view::{FileRef, HistoryVersion, ObjectRef};
+use schemas::{Resolution, SeriesId, SeriesKey, TimeRange};
+
+use crate::catalog::{FlushCommit, SeriesCommit};
+use crate::error::{Error, Result};
+use crate::history::write::{Bounds, ReadingsWriter};
+use crate::history::{encode_cells, encode_readings, encode_series};
+use crate::layer::{Inner, load_series};
+
+use plan::{FlushPlan, plan};
+
+/// Files of series states are made into one when there are more.
+const SERIES_FILES_MAX: usize = 16;
+
+/// Writes all files of an epoch; what is returned makes them history.
+pub(crate) async fn write(inner: &Inner, version: Arc<HistoryVersion>, sealed: &Arc<Sealed>) -> Result<FlushCommit> {
+    let epoch = &sealed.epoch;
+    let plan = plan(&version, epoch);
+    let encoded = {
+        let (sealed, plan, base) = (Arc::clone(sealed), plan.clone(), inner.settings.base);
+        let encode = move || encode(&sealed, &plan, base);
+        tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode an epoch", e))??
+    };
+    let put = async |kind, part: &str, bytes| inner.objects.put(kind, part, epoch.last, bytes).await;
+    let mut files: Vec<(Option<TimeRange>, FileRef)> = Vec::new();
+    for (partition, bytes, bounds) in encoded.readings {
+        let part = partition.map_or_else(|| MIXED.to_owned(), partition_label);
+        files.push((partition, bounds.file(put(ObjectKind::Readings, &part, bytes).await?)));
+    }
+    let partials = match encoded.partials {
+        Some(bytes) => Some(put(ObjectKind::Partials, WHOLE, bytes).await?),
+        None => None,
+    };
+    let quarantine = match encoded.quarantine {
+        Some(bytes) => Some((put(ObjectKind::Quarantine, WHOLE, bytes).await?, epoch.quarantine.len() as u64)),
+        None => None,
+    };
+    Ok(FlushCommit {
+        first: epoch.first,
+        last: epoch.last,
+        readings: epoch.readings,
+        event_bounds: epoch.event_bounds,
+        partials,
+        files,
+        new_partitions: plan.new_partitions,
+        touched: plan.touched.iter().map(|(span, rows)| (span.start, *rows)).collect(),
+        series: write_series(inner, sealed).await?,
+        quarantine,
+        lateness: sealed.lateness.iter().map(|(metric, table)| (metric.clone(), table.weights().to_vec())).collect(),
+        now: inner.components.clock.now(),
+    })
+}
+
+struct Encoded {
+    readings: Vec<(Option<TimeRange>, bytes::Bytes, Bounds)>,
+    partials: Option<bytes::Bytes>,
+    quarantine: Option<bytes::Bytes>,
+}
+
+fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded> {
+    let epoch = &sealed.epoch;
+    let keys: HashMap<SeriesId, &SeriesKey> = sealed.series.iter().map(|s| (s.id, &s.key)).collect();
+    let key = |id: SeriesId| *keys.get(&id).expect("a sealed epoch names its series");
+    let mut readings = Vec::new();
+    for span in &plan.own {
+        readings.extend(encode_file(epoch, key, |series| series.arrivals(*span).collect())?.map(|(b, n)| (Some(*span), b, n)));
+    }
+    if plan.has_strays() {
+        let strays = |series: &SeriesEpoch| -> Vec<_> {
+            series.arrivals(TimeRange::ALL).filter(|r| !plan.owns(schemas::EventTime(r.time))).collect()
+        };
+        readings.extend(encode_file(epoch, key, strays)?.map(|(b, n)| (None, b, n)));
+    }
+    let cells: Vec<StoredCell> = epoch.series.iter().flat_map(|(id, series)| stored_cells(*id, series, base)).collect();
+    let partials = if cells.is_empty() { None } else { Some(encode_cells(&cells)?) };
+    let mut quarantined: Vec<StoredReading> = epoch.quarantine.iter().map(|q| StoredReading {
+        series: q.series,
+        time: q.time,
+        arrival: epoch.arrival(q.frame).0,
+        value: q.value,
+        position: epoch.position(q.frame).0,
+    }).collect();
+    quarantined.sort_by_key(|r| (r.series, r.time, r.position));
+    let quarantine = if quarantined.is_empty() { None } else { Some(encode_readings(&quarantined, key)?) };
+    Ok(Encoded { readings, partials, quarantine })
+}
+
+/// One file of readings: each series' part, in order of series.
+fn encode_file<'a>(
+    epoch: &Epoch,
+    key: impl Fn(SeriesId) -> &'a SeriesKey,
+    part: impl Fn(&SeriesEpoch) -> Vec<schemas::epoch::HotReading>,
+) -> Result<Option<(bytes::Bytes, Bounds)>> {
+    let mut writer = ReadingsWriter::new()?;
+    for (id, series) in &epoch.series {
+        let rows: Vec<StoredReading> = part(series).into_iter().map(|r| StoredReading {
+            series: *id,
+            time: r.time,
+            arrival: epoch.arrival(r.frame).0,
+            value: r.value,
+            position: epoch.position(r.frame).0,
+        }).collect();
+        writer.push(&rows, &key)?;
+    }
+    let (bytes, bounds) = writer.finish()?;
+    Ok(bounds.map(|bounds| (bytes, bounds)))
+}
+
+/// The cells of a series with their sketches, which memory does without while the readings are hot.
+fn stored_cells(series: SeriesId, part: &SeriesEpoch, base: Resolution) -> Vec<StoredCell> {
+    let readings = part.resolved(TimeRange::ALL);
+    let mut rest = readings.as_slice();
+    part.cells()
+        .iter()
+        .map(|cell| {
+            let end = base.bucket(schemas::EventTime(cell.bucket)).end.0;
+            let (inside, after) = rest.split_at(rest.partition_point(|r| r.time < end));
+            rest = after;
+            let mut cell = cell.clone();
+            cell.partial.sketch = Some(Box::new(Sketch::of(inside.iter().map(|r| r.value))));
+            let disordered = part.disordered().binary_search(&cell.bucket).is_ok();
+            StoredCell { series, cell, disordered }
+        })
+        .collect()
+}
+
+/// The states of the epoch's series; with all others in one file where there are many files.
+async fn write_series(inner: &Inner, sealed: &Sealed) -> Result<Option<SeriesCommit>> {
+    if sealed.series.is_empty() {
+        return Ok(None);
+    }
+    let before = inner.catalog.series_files().await?;
+    let mut states = sealed.series.clone();
+    let mut replaces = Vec::new();
+    if before.len() >= SERIES_FILES_MAX {
+        states = merge_states(load_series(&inner.catalog, &inner.objects).await?, states);
+        replaces = before.into_iter().map(|object| object.path).collect();
+    }
+    states.sort_by_key(|s| s.id);
+    let object: ObjectRef = inner.objects.put(ObjectKind::Series, WHOLE, sealed.epoch.last, encode_series(&states)?).await?;
+    Ok(Some(SeriesCommit { object, replaces }))
+}
+
+fn merge_states(old: Vec<SeriesState>, new: Vec<SeriesState>) -> Vec<SeriesState> {
+    let mut states: HashMap<SeriesId, SeriesState> = old.into_iter().map(|s| (s.id, s)).collect();
+    states.extend(new.into_iter().map(|s| (s.id, s)));
+    states.into_values().collect()
+}

@@ -1,0 +1,297 @@
+//! Streams of stored readings, pruned before they are fetched and filtered after they are decoded; cells and series whole.
+//!
+//! Owns selections and which row groups of a file they need. Does not own the order between files (merge).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Schema, SchemaRef, TimestampNanosecondType, UInt64Type};
+use arrow::record_batch::RecordBatch;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use schemas::epoch::SeriesState;
+use schemas::history::{READINGS, ReadingColumns, StoredCell, batch_to_cells, batch_to_series};
+use schemas::view::{FileRef, ObjectRef};
+use schemas::{EventTime, LogPosition, SeriesId, TimeRange};
+
+use crate::error::{Error, Result};
+use crate::history::from_parquet;
+use crate::history::objects::{ObjectReader, Objects};
+
+/// Rows of a batch of readings.
+const BATCH_ROWS: usize = 8192;
+
+/// The columns that a scan of readings yields: `series_id, event_time, arrival_time, value, position`.
+pub static SCAN: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let names = ["series_id", "event_time", "arrival_time", "value", "position"];
+    let fields = names.map(|name| READINGS.field_with_name(name).expect("readings have this column").clone());
+    Arc::new(Schema::new(fields.to_vec()))
+});
+
+/// Which readings are asked for.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Of these series, sorted by id; of all where `None`.
+    pub series: Option<Arc<[SeriesId]>>,
+    /// Of these event times.
+    pub range: TimeRange,
+    /// Arrived up to this log position, inclusive; all where `None`.
+    pub up_to: Option<LogPosition>,
+}
+
+impl Selection {
+    /// All readings.
+    pub const ALL: Self = Self { series: None, range: TimeRange::ALL, up_to: None };
+
+    /// Whether a file may hold readings of this selection.
+    pub fn touches(&self, file: &FileRef) -> bool {
+        let bounds = Extent { series: file.series_bounds, times: file.event_bounds, positions: file.positions };
+        self.fit(&bounds) != Fit::None
+    }
+
+    /// How rows within these bounds match.
+    fn fit(&self, bounds: &Extent) -> Fit {
+        let (first, last) = (EventTime(bounds.times.0), EventTime(bounds.times.1));
+        let cut = self.up_to.unwrap_or(LogPosition(u64::MAX));
+        if last < self.range.start
+            || self.range.end <= first
+            || cut < bounds.positions.0
+            || !self.series_within(bounds.series)
+        {
+            return Fit::None;
+        }
+        let one_series = self.series.is_none() || bounds.series.0 == bounds.series.1;
+        let all = one_series && self.range.contains(first) && self.range.contains(last) && bounds.positions.1 <= cut;
+        if all { Fit::All } else { Fit::Some }
+    }
+
+    fn series_within(&self, (first, last): (SeriesId, SeriesId)) -> bool {
+        self.series.as_ref().is_none_or(|asked| any_within(asked, first, last))
+    }
+
+    /// The rows of a sorted batch that match.
+    ///
+    /// # Errors
+    /// A column is missing or of another type.
+    pub fn filter(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let columns = ReadingColumns::of(&batch)?;
+        let cut = self.up_to.map_or(u64::MAX, |p| p.0);
+        let (start, end) = (self.range.start.0, self.range.end.0);
+        let (times, positions) = (columns.times, columns.positions);
+        let mut mask = BooleanBuffer::collect_bool(batch.num_rows(), |i| {
+            start <= times[i] && times[i] < end && positions[i] <= cut
+        });
+        if let Some(asked) = &self.series {
+            mask = &mask & &asked_rows(columns.series, asked);
+        }
+        keep(batch, mask)
+    }
+}
+
+/// Least and greatest of what rows hold.
+struct Extent {
+    series: (SeriesId, SeriesId),
+    times: (i64, i64),
+    positions: (LogPosition, LogPosition),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    None,
+    Some,
+    All,
+}
+
+/// The readings of one file that match, in the file's order, in batches of columns [`SCAN`].
+///
+/// Errors come as items: the file is missing or corrupt, or the store fails. Nothing follows an error.
+pub fn scan(objects: Objects, file: Arc<FileRef>, selection: Selection) -> BoxStream<'static, Result<RecordBatch>> {
+    let opened = async move { Scan::open(&objects, &file, selection).await };
+    let read = |scan: Scan| {
+        futures::stream::try_unfold(scan, |mut scan| async move { Ok(scan.next().await?.map(|batch| (batch, scan))) })
+    };
+    futures::stream::once(opened).map_ok(read).try_flatten().boxed()
+}
+
+/// A file that is being read, row group by row group.
+struct Scan {
+    path: String,
+    selection: Selection,
+    groups: ParquetRecordBatchStream<ObjectReader>,
+    /// How the rows of each row group still to come match.
+    fits: VecDeque<Fit>,
+    current: Option<(ParquetRecordBatchReader, Fit)>,
+}
+
+impl Scan {
+    async fn open(objects: &Objects, file: &FileRef, selection: Selection) -> Result<Self> {
+        let path = file.object.path.clone();
+        let builder = open(objects, &file.object).await?;
+        let rows = builder.metadata().file_metadata().num_rows();
+        if u64::try_from(rows) != Ok(file.rows) {
+            return Err(Error::corrupt(path, format!("it holds {rows} readings instead of {}", file.rows)));
+        }
+        let fits = extents(&builder, &path)?.into_iter().map(|e| selection.fit(&e)).enumerate();
+        let (wanted, fits): (Vec<usize>, VecDeque<Fit>) = fits.filter(|(_, fit)| *fit != Fit::None).unzip();
+        let columns =
+            ProjectionMask::columns(builder.parquet_schema(), SCAN.fields().iter().map(|f| f.name().as_str()));
+        let builder = builder.with_projection(columns).with_row_groups(wanted).with_batch_size(BATCH_ROWS);
+        let groups = builder.build().map_err(|e| from_parquet(&path, e))?;
+        Ok(Self { path, selection, groups, fits, current: None })
+    }
+
+    /// The next batch with matching rows.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some((reader, fit)) = &mut self.current else {
+                let group = self.groups.next_row_group().await.map_err(|e| from_parquet(&self.path, e))?;
+                let Some(group) = group else { return Ok(None) };
+                let fit = self.fits.pop_front().expect("one for each row group that was asked for");
+                self.current = Some((group, fit));
+                continue;
+            };
+            match (reader.next().transpose(), *fit) {
+                (Err(e), _) => return Err(Error::corrupt(&self.path, e)),
+                (Ok(None), _) => self.current = None,
+                (Ok(Some(batch)), Fit::All) => return Ok(Some(batch)),
+                (Ok(Some(batch)), _) => {
+                    let batch = self.selection.filter(batch)?;
+                    if batch.num_rows() > 0 {
+                        return Ok(Some(batch));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The cells of an object, of these series (sorted by id) or of all. Sketches are large: they are read only if asked for.
+///
+/// # Errors
+/// The object is missing or corrupt, or the store fails.
+pub async fn read_cells(
+    objects: &Objects,
+    object: &ObjectRef,
+    series: Option<&[SeriesId]>,
+    with_sketch: bool,
+) -> Result<Vec<StoredCell>> {
+    let mut builder = open(objects, object).await?;
+    if let Some(asked) = series {
+        let ids = numbers(&builder, &object.path, "series_id")?;
+        let wanted =
+            ids.iter().enumerate().filter(|(_, (first, last))| any_within(asked, SeriesId(*first), SeriesId(*last)));
+        let wanted = wanted.map(|(i, _)| i).collect();
+        builder = builder.with_row_groups(wanted);
+    }
+    if !with_sketch {
+        let names: Vec<String> =
+            builder.schema().fields().iter().map(|f| f.name().clone()).filter(|n| n != "sketch").collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
+        builder = builder.with_projection(mask);
+    }
+    let mut batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| from_parquet(&object.path, e))?;
+    let mut cells = Vec::new();
+    while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
+        cells.extend(batch_to_cells(&of_series(batch, series, &object.path)?)?);
+    }
+    Ok(cells)
+}
+
+/// The series of an object.
+///
+/// # Errors
+/// The object is missing or corrupt, or the store fails.
+pub async fn read_series(objects: &Objects, object: &ObjectRef) -> Result<Vec<SeriesState>> {
+    let mut batches = open(objects, object).await?.build().map_err(|e| from_parquet(&object.path, e))?;
+    let mut states = Vec::new();
+    while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
+        states.extend(batch_to_series(&batch)?);
+    }
+    Ok(states)
+}
+
+type Builder = ParquetRecordBatchStreamBuilder<ObjectReader>;
+
+async fn open(objects: &Objects, object: &ObjectRef) -> Result<Builder> {
+    Builder::new(objects.reader(object)).await.map_err(|e| from_parquet(&object.path, e))
+}
+
+/// What the statistics tell of each row group.
+fn extents(builder: &Builder, path: &str) -> Result<Vec<Extent>> {
+    let series = numbers(builder, path, "series_id")?;
+    let positions = numbers(builder, path, "position")?;
+    let (first, last) = statistics(builder, path, "event_time")?;
+    let instant = |array: &ArrayRef, i: usize| array.as_primitive::<TimestampNanosecondType>().value(i);
+    let extent = |i: usize| Extent {
+        series: (SeriesId(series[i].0), SeriesId(series[i].1)),
+        times: (instant(&first, i), instant(&last, i)),
+        positions: (LogPosition(positions[i].0), LogPosition(positions[i].1)),
+    };
+    Ok((0..series.len()).map(extent).collect())
+}
+
+/// Least and greatest of a column of numbers in each row group.
+fn numbers(builder: &Builder, path: &str, column: &str) -> Result<Vec<(u64, u64)>> {
+    let (least, greatest) = statistics(builder, path, column)?;
+    let (least, greatest) =
+        (least.as_primitive::<UInt64Type>().values(), greatest.as_primitive::<UInt64Type>().values());
+    Ok(least.iter().copied().zip(greatest.iter().copied()).collect())
+}
+
+fn statistics(builder: &Builder, path: &str, column: &str) -> Result<(ArrayRef, ArrayRef)> {
+    let read = || {
+        let converter = StatisticsConverter::try_new(column, builder.schema(), builder.parquet_schema())?;
+        let groups = builder.metadata().row_groups();
+        Ok((converter.row_group_mins(groups)?, converter.row_group_maxes(groups)?))
+    };
+    let (least, greatest) = read().map_err(|e| from_parquet(path, e))?;
+    let right = READINGS.field_with_name(column).is_ok_and(|f| f.data_type() == least.data_type());
+    if !right || least.null_count() + greatest.null_count() > 0 {
+        return Err(Error::corrupt(path, format!("column {column} has no statistics of its type")));
+    }
+    Ok((least, greatest))
+}
+
+/// Whether one of these sorted series lies between the two, inclusive.
+fn any_within(asked: &[SeriesId], first: SeriesId, last: SeriesId) -> bool {
+    asked.get(asked.partition_point(|s| *s < first)).is_some_and(|s| *s <= last)
+}
+
+/// Which rows of a column of sorted ids are of one of these sorted series.
+fn asked_rows(ids: &[u64], asked: &[SeriesId]) -> BooleanBuffer {
+    let (mut known, mut wanted) = (None, false);
+    BooleanBuffer::collect_bool(ids.len(), |i| {
+        if known != Some(ids[i]) {
+            known = Some(ids[i]);
+            wanted = asked.binary_search(&SeriesId(ids[i])).is_ok();
+        }
+        wanted
+    })
+}
+
+fn of_series(batch: RecordBatch, series: Option<&[SeriesId]>, path: &str) -> Result<RecordBatch> {
+    let Some(asked) = series else { return Ok(batch) };
+    let ids = batch.column_by_name("series_id").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let ids = ids.ok_or_else(|| Error::corrupt(path, "it has no column series_id"))?;
+    let mask = asked_rows(ids.values(), asked);
+    keep(batch, mask)
+}
+
+fn keep(batch: RecordBatch, mask: BooleanBuffer) -> Result<RecordBatch> {
+    match mask.count_set_bits() {
+        n if n == batch.num_rows() => Ok(batch),
+        0 => Ok(batch.slice(0, 0)),
+        _ => filter_record_batch(&batch, &BooleanArray::new(mask, None))
+            .map_err(|e| Error::unavailable("filter readings", e)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

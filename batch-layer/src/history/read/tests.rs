@@ -1,0 +1,128 @@
+use futures::TryStreamExt;
+use object_store::{ObjectStoreExt, path::Path};
+use schemas::Partial;
+use schemas::cells::Cell;
+use schemas::history::StoredReading;
+use schemas::partial::Sketch;
+use schemas::paths::{ObjectKind, WHOLE};
+
+use super::*;
+use crate::history::testing::{in_memory, random_arrivals, reading, rows, sorted, store_file, wants};
+use crate::history::write::encode_cells;
+
+async fn scanned(objects: &Objects, file: &Arc<FileRef>, selection: &Selection) -> Result<Vec<StoredReading>> {
+    let batches: Vec<RecordBatch> = scan(objects.clone(), Arc::clone(file), selection.clone()).try_collect().await?;
+    assert!(batches.iter().all(|b| b.num_rows() > 0 && b.schema().fields() == SCAN.fields()));
+    Ok(rows(&batches))
+}
+
+fn selection(series: Option<&[u64]>, start: i64, end: i64, up_to: Option<u64>) -> Selection {
+    let series = series.map(|s| s.iter().copied().map(SeriesId).collect());
+    Selection { series, range: TimeRange::new(start, end), up_to: up_to.map(LogPosition) }
+}
+
+#[tokio::test]
+async fn a_scan_yields_exactly_what_is_selected() {
+    let mut random = fastrand::Rng::with_seed(1);
+    for n in [1, 2, 100, 20_000] {
+        let (objects, _) = in_memory();
+        let readings = sorted(random_arrivals(&mut random, n));
+        let file = store_file(&objects, &readings).await;
+        for _ in 0..30 {
+            let span = i64::try_from(n).expect("small");
+            let some: Vec<u64> = (0..7).filter(|_| random.bool()).collect();
+            let selection = selection(
+                random.bool().then_some(&some[..]),
+                random.i64(-span..=span),
+                random.i64(-span..=span),
+                random.bool().then(|| random.u64(..n as u64)),
+            );
+            let expected: Vec<_> = readings.iter().filter(|r| wants(&selection, r)).copied().collect();
+            assert_eq!(scanned(&objects, &file, &selection).await.expect("reads"), expected, "{selection:?}");
+            assert!(selection.touches(&file) || expected.is_empty());
+        }
+        assert_eq!(scanned(&objects, &file, &Selection::ALL).await.expect("reads"), readings);
+    }
+}
+
+#[tokio::test]
+async fn row_groups_that_cannot_match_are_not_read() {
+    let (objects, store) = in_memory();
+    let readings: Vec<_> =
+        (0..400_000_u64).map(|i| reading(i / 1000, i64::try_from(i % 1000).expect("small"), i, i as f64)).collect();
+    let file = store_file(&objects, &readings).await;
+    let last_only = selection(Some(&[399]), 0, 1000, None);
+    let expected = scanned(&objects, &file, &last_only).await.expect("reads");
+    assert_eq!(expected, readings[399_000..]);
+
+    // The first block belongs to the first row group.
+    let path = Path::from(file.object.path.clone());
+    let mut bytes = store.get(&path).await.expect("there").bytes().await.expect("there").to_vec();
+    bytes[1000] ^= 1;
+    store.put(&path, bytes.into()).await.expect("damages");
+    assert_eq!(scanned(&objects, &file, &last_only).await.expect("does not need what is damaged"), expected);
+    let error = scanned(&objects, &file, &Selection::ALL).await.expect_err("needs it");
+    assert!(matches!(&error, Error::Corrupt { what, .. } if *what == file.object.path), "{error}");
+}
+
+/// OBJ-1: whatever single byte is damaged, no read answers wrongly.
+#[tokio::test]
+async fn every_flipped_byte_is_found() {
+    let (objects, store) = in_memory();
+    let readings = sorted(random_arrivals(&mut fastrand::Rng::with_seed(3), 200));
+    let file = store_file(&objects, &readings).await;
+    let path = Path::from(file.object.path.clone());
+    let good = store.get(&path).await.expect("there").bytes().await.expect("there");
+    for (at, bit) in (0..good.len()).map(|at| (at, at % 8)) {
+        let mut bytes = good.to_vec();
+        bytes[at] ^= 1 << bit;
+        store.put(&path, bytes.into()).await.expect("damages");
+        // Without and with a footer that was read before the damage.
+        for objects in [Objects::new(store.clone()), objects.clone()] {
+            let error = scanned(&objects, &file, &Selection::ALL).await.expect_err("a byte is wrong");
+            assert!(matches!(&error, Error::Corrupt { what, .. } if *what == file.object.path), "byte {at}: {error}");
+        }
+        if at == 0 {
+            store.put(&path, good.clone().into()).await.expect("repairs");
+            assert_eq!(scanned(&objects, &file, &Selection::ALL).await.expect("is whole"), readings);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_other_rows_than_the_catalog_says_is_refused() {
+    let (objects, _) = in_memory();
+    let file = store_file(&objects, &[reading(1, 2, 3, 4.0)]).await;
+    let other = Arc::new(FileRef { rows: 2, ..(*file).clone() });
+    assert!(matches!(scanned(&objects, &other, &Selection::ALL).await, Err(Error::Corrupt { .. })));
+    objects.delete(&file.object.path).await.expect("deletes");
+    let objects = Objects::new(Arc::new(object_store::memory::InMemory::new()));
+    assert!(matches!(scanned(&objects, &file, &Selection::ALL).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn cells_are_read_by_series_and_without_sketches() {
+    let (objects, _) = in_memory();
+    let cell = |i: i64| {
+        let mut partial = Partial::of(i, 0.1);
+        partial.sketch = Some(Box::new(Sketch::of([0.1])));
+        StoredCell {
+            series: SeriesId(i.unsigned_abs() / 50),
+            cell: Cell { bucket: i, partial },
+            disordered: i % 2 == 0,
+        }
+    };
+    let cells: Vec<_> = (0..40_000).map(cell).collect();
+    let bytes = encode_cells(&cells).expect("encodes");
+    let object = objects.put(ObjectKind::View, WHOLE, LogPosition(1), bytes).await.expect("puts");
+    assert!(read_cells(&objects, &object, None, true).await.expect("reads") == cells);
+
+    let asked = [3, 4, 700, 9_999].map(SeriesId);
+    let expected: Vec<_> = cells.iter().filter(|c| asked.contains(&c.series)).cloned().collect();
+    assert_eq!(expected.len(), 150);
+    assert!(read_cells(&objects, &object, Some(&asked), true).await.expect("reads") == expected);
+    let bare = read_cells(&objects, &object, Some(&asked), false).await.expect("reads");
+    assert!(bare.iter().all(|c| c.cell.partial.sketch.is_none()));
+    assert!(bare.iter().zip(&expected).all(|(a, b)| (a.series, a.cell.bucket) == (b.series, b.cell.bucket)));
+    assert!(read_cells(&objects, &object, Some(&[]), true).await.expect("reads").is_empty());
+}

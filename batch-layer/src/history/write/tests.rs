@@ -1,0 +1,111 @@
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ParquetMetaData;
+use schemas::ArrivalTime;
+use schemas::Partial;
+use schemas::cells::Cell;
+use schemas::epoch::Tail;
+use schemas::history::{ReadingColumns, batch_to_cells, batch_to_series};
+use schemas::partial::Sketch;
+
+use super::*;
+
+fn reading(series: u64, time: i64, position: u64) -> StoredReading {
+    StoredReading { series: SeriesId(series), time, arrival: time + 1, value: time as f64 / 10.0, position }
+}
+
+fn key() -> SeriesKey {
+    SeriesKey::new("temperature", &[("device_id", "press-7"), ("line", "A")]).expect("valid")
+}
+
+fn decode(bytes: Bytes) -> (Arc<ParquetMetaData>, Vec<arrow::record_batch::RecordBatch>) {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("is Parquet");
+    let footer = Arc::clone(builder.metadata());
+    (footer, builder.build().expect("reads").map(|b| b.expect("decodes")).collect())
+}
+
+#[test]
+fn readings_come_back_in_groups_with_statistics() {
+    let key = key();
+    let readings: Vec<_> = (0..300_000).map(|i| reading(i / 1000, i64::try_from(i).expect("small"), i)).collect();
+    let (footer, batches) = decode(encode_readings(&readings, |_| &key).expect("encodes"));
+    let decoded = batches.iter().flat_map(|b| {
+        let columns = ReadingColumns::of(b).expect("the columns of readings");
+        (0..columns.len()).map(|i| columns.get(i)).collect::<Vec<_>>()
+    });
+    assert!(decoded.eq(readings.iter().copied()));
+    assert_eq!(footer.row_groups().iter().map(|g| g.num_rows()).collect::<Vec<_>>(), [131_072, 131_072, 37_856]);
+    for group in footer.row_groups() {
+        assert!(group.columns().iter().all(|c| c.statistics().is_some()));
+        assert_eq!(
+            group.sorting_columns().expect("sorted").iter().map(|c| c.column_idx).collect::<Vec<_>>(),
+            [0, 4, 7]
+        );
+    }
+    let said = footer.file_metadata().key_value_metadata().expect("said");
+    assert!(said.iter().any(|kv| kv.key == "weir.kind" && kv.value.as_deref() == Some("readings")));
+}
+
+#[test]
+fn pieces_make_the_same_file_and_its_bounds() {
+    let key = key();
+    let readings: Vec<_> = (0..50_000_u64)
+        .map(|i| reading(i / 100, 7 - i64::try_from(i % 100 / 2).expect("small").pow(2).saturating_neg(), i))
+        .collect();
+    let mut writer = ReadingsWriter::new().expect("opens");
+    assert!(writer.is_empty());
+    for piece in readings.chunks(CHUNK * 2) {
+        writer.push(piece, |_| &key).expect("pushes");
+    }
+    assert!(!writer.is_empty() && writer.encoded_bytes() > 0);
+    let (bytes, bounds) = writer.finish().expect("finishes");
+    assert_eq!(bytes, encode_readings(&readings, |_| &key).expect("encodes"), "equal rows give equal bytes");
+    assert_eq!(bounds, Bounds::of(&readings));
+    let bounds = bounds.expect("not empty");
+    assert_eq!(
+        (bounds.rows, bounds.series_bounds, bounds.positions),
+        (50_000, (SeriesId(0), SeriesId(499)), (LogPosition(0), LogPosition(49_999)))
+    );
+    assert_eq!(bounds.event_bounds, (7, 7 + 49 * 49));
+    assert_eq!(ReadingsWriter::new().expect("opens").finish().expect("an empty file").1, None);
+}
+
+#[test]
+#[should_panic(expected = "readings are stored in order")]
+fn disorder_is_refused() {
+    let key = key();
+    let mut writer = ReadingsWriter::new().expect("opens");
+    writer.push(&[reading(1, 5, 2)], |_| &key).expect("pushes");
+    writer.push(&[reading(1, 5, 1)], |_| &key).expect("does not come here");
+}
+
+#[test]
+fn cells_come_back() {
+    let cell = |i: i64| {
+        let mut partial =
+            Partial::of_all([(i, 0.1), (i + 1, f64::from(u32::try_from(i).expect("small")))]).expect("not empty");
+        partial.sketch = (i % 3 > 0).then(|| Box::new(Sketch::of([0.1, 25.3])));
+        StoredCell {
+            series: SeriesId(i.unsigned_abs() / 100),
+            cell: Cell { bucket: i * 10, partial },
+            disordered: i % 7 == 0,
+        }
+    };
+    let cells: Vec<_> = (0..40_000).map(cell).collect();
+    let (footer, batches) = decode(encode_cells(&cells).expect("encodes"));
+    let decoded: Vec<_> = batches.iter().flat_map(|b| batch_to_cells(b).expect("cells")).collect();
+    assert!(decoded == cells);
+    assert_eq!(footer.row_groups().iter().map(|g| g.num_rows()).collect::<Vec<_>>(), [16_384, 16_384, 7_232]);
+    assert!(decode(encode_cells(&[]).expect("encodes")).1.is_empty());
+}
+
+#[test]
+fn series_come_back() {
+    let state = |id: u64| {
+        let key = SeriesKey::new("t", &[("device_id", &format!("d{id}"))]).expect("valid");
+        SeriesState { id: SeriesId(id), key, tail: id.is_multiple_of(2).then(|| Tail::of(5, 1.0, ArrivalTime(9))) }
+    };
+    let states: Vec<_> = (0..20_000).map(state).collect();
+    let (_, batches) = decode(encode_series(&states).expect("encodes"));
+    let decoded: Vec<_> = batches.iter().flat_map(|b| batch_to_series(b).expect("series")).collect();
+    assert!(decoded == states);
+}

@@ -1,0 +1,337 @@
+//! The door to the batch layer: open, flush, publish, revert, look up views.
+//!
+//! Every change follows one order: files are written, one catalog transaction names them, the new version is loaded,
+//! and the [`Adopter`] takes it over. Changes are made one at a time, so versions are adopted in the order of commits.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use schemas::cells::CellTable;
+use schemas::epoch::{Epoch, SeriesEpoch, SeriesState};
+use schemas::gap::{Gap, GapHook};
+use schemas::history::StoredCell;
+use schemas::lateness::LatenessTable;
+use schemas::view::{HistoryVersion, ViewRef};
+use schemas::{Clock, TimeRange};
+use tokio::sync::{Mutex, Notify};
+
+use crate::catalog::{Catalog, EpochRow, PublishCommit};
+use crate::error::{Error, Result};
+use crate::history::{Objects, read_cells, read_series};
+use crate::metrics::Metrics;
+use crate::runner::install_default_schedules;
+use crate::settings::Settings;
+use crate::views::ViewCache;
+use crate::{flush, store};
+
+/// Takes over each new version of the batch side.
+pub trait Adopter: Send + Sync + std::fmt::Debug {
+    /// `version` is current now; `restored` are epochs that its views do not count although earlier ones did.
+    fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>);
+}
+
+/// The working parts that the layer is given.
+#[derive(Debug, Clone)]
+pub struct Components {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Where counters go.
+    pub metrics: Metrics,
+    /// Is told of gaps in the commit order.
+    pub gaps: Arc<dyn GapHook>,
+}
+
+/// The layer and what it knows at the start.
+#[derive(Debug)]
+pub struct Opened {
+    /// The layer.
+    pub layer: BatchLayer,
+    /// The version that is current.
+    pub version: Arc<HistoryVersion>,
+    /// Every series in history.
+    pub series: Vec<SeriesState>,
+    /// Flushed epochs that views do not count, without readings.
+    pub epochs: Vec<Epoch>,
+    /// What was learned of lateness, by metric.
+    pub lateness: Vec<(String, LatenessTable)>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) catalog: Catalog,
+    pub(crate) objects: Objects,
+    pub(crate) settings: Settings,
+    pub(crate) components: Components,
+    version: RwLock<Arc<HistoryVersion>>,
+    adopter: OnceLock<Arc<dyn Adopter>>,
+    /// Held from the first file written to the version adopted.
+    committing: Mutex<()>,
+    /// What DataFusion plans run in.
+    tasks: Arc<TaskContext>,
+    views: ViewCache,
+    /// Wakes the runner.
+    pub(crate) wake: Notify,
+}
+
+/// A handle to the batch layer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct BatchLayer {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Where the base resolution of a data directory is kept.
+const BASE_KEY: &str = "base_resolution_ns";
+
+impl BatchLayer {
+    /// Opens history and catalog.
+    ///
+    /// # Errors
+    /// A store can't be opened, an object is corrupt, or the directory was made with another base resolution.
+    pub async fn open(settings: Settings, components: Components) -> Result<Opened> {
+        let hour = schemas::time::HOUR;
+        if hour % settings.base.nanos() != 0 {
+            return Err(Error::Refused(format!("the base resolution {} does not divide an hour", settings.base)));
+        }
+        let catalog = Catalog::open(&settings.dir.join("catalog.db")).await?;
+        check_base(&catalog, &settings).await?;
+        let objects = Objects::new(store::open(&settings.history)?);
+        let version = Arc::new(catalog.load_version().await?);
+        catalog.requeue_running(components.clock.now()).await?;
+        let series = load_series(&catalog, &objects).await?;
+        let epochs = load_epochs(&objects, catalog.uncovered_epochs().await?).await?;
+        let lateness = catalog.lateness().await?;
+        let lateness = lateness.into_iter().map(|(metric, w)| (metric, LatenessTable::from_weights(&w))).collect();
+        let inner = Inner {
+            tasks: task_context(settings.memory_bytes)?,
+            views: ViewCache::new(settings.cached_cells),
+            version: RwLock::new(Arc::clone(&version)),
+            adopter: OnceLock::new(),
+            wake: Notify::new(),
+            committing: Mutex::default(),
+            catalog,
+            objects,
+            settings,
+            components,
+        };
+        let layer = Self { inner: Arc::new(inner) };
+        layer.show_version(&version);
+        install_default_schedules(&layer, layer.inner.components.clock.now()).await?;
+        Ok(Opened { layer, version, series, epochs, lateness })
+    }
+
+    /// Names who takes over new versions; once.
+    pub fn connect(&self, adopter: Arc<dyn Adopter>) {
+        // A second adopter would never hear of the versions before it: the first stays.
+        let _ = self.inner.adopter.set(adopter);
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// The stored objects.
+    pub fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// What DataFusion plans of this layer run in.
+    pub fn task_context(&self) -> Arc<TaskContext> {
+        Arc::clone(&self.inner.tasks)
+    }
+
+    /// The current version.
+    pub fn version(&self) -> Arc<HistoryVersion> {
+        Arc::clone(&self.inner.version.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The cells of a view, decoded, without sketches; kept in memory for the next who asks.
+    ///
+    /// # Errors
+    /// The view's file is missing or corrupt.
+    pub async fn view_cells(&self, view: &ViewRef) -> Result<Arc<CellTable>> {
+        self.inner.views.get(&self.inner.objects, view).await
+    }
+
+    /// The views that were current in a generation.
+    ///
+    /// # Errors
+    /// The generation is unknown or was pruned.
+    pub async fn views_at(&self, generation: u64) -> Result<Vec<(TimeRange, ViewRef)>> {
+        self.inner.catalog.views_at(generation).await
+    }
+
+    /// Makes a sealed epoch part of history (see [`flush`]).
+    ///
+    /// # Errors
+    /// A file can't be written or the catalog refuses it; nothing counts then.
+    pub async fn flush(&self, sealed: Arc<schemas::epoch::Sealed>) -> Result<()> {
+        let _one = self.inner.committing.lock().await;
+        if sealed.epoch.last <= self.version().flushed {
+            return Ok(());
+        }
+        let commit = flush::write(&self.inner, self.version(), &sealed).await?;
+        let readings = commit.readings;
+        self.reach(Gap::EpochWritten)?;
+        self.inner.catalog.commit_flush(commit).await?;
+        self.reach(Gap::FlushCommitted)?;
+        self.inner.components.metrics.flushed.inc_by(readings);
+        self.adopt(Vec::new()).await
+    }
+
+    /// Makes views current, all at once; returns the generation.
+    pub(crate) async fn publish(&self, publish: PublishCommit) -> Result<u64> {
+        let _one = self.inner.committing.lock().await;
+        self.reach(Gap::ViewsWritten)?;
+        let generation = self.inner.catalog.commit_publish(publish).await?;
+        self.reach(Gap::GenerationCommitted)?;
+        self.inner.components.metrics.publishes.inc();
+        self.adopt(Vec::new()).await?;
+        Ok(generation)
+    }
+
+    /// Makes the views of an earlier generation current again, as a new generation; returns its number.
+    ///
+    /// # Errors
+    /// The generation is unknown or was pruned.
+    pub async fn revert(&self, generation: u64) -> Result<u64> {
+        let _one = self.inner.committing.lock().await;
+        let number = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now()).await?;
+        self.reach(Gap::GenerationCommitted)?;
+        let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
+        self.adopt(epochs).await?;
+        Ok(number)
+    }
+
+    /// Replaces files of readings by others with the same rows.
+    pub(crate) async fn replace_files(
+        &self,
+        removed: Vec<String>,
+        added: Vec<(Option<TimeRange>, schemas::view::FileRef)>,
+    ) -> Result<()> {
+        let _one = self.inner.committing.lock().await;
+        self.inner.catalog.commit_compaction(removed, added, self.inner.components.clock.now()).await?;
+        self.adopt(Vec::new()).await
+    }
+
+    /// Deletes objects that nothing needs any more; returns how many.
+    ///
+    /// # Errors
+    /// The catalog or the store fails; what is left is deleted next time.
+    pub async fn collect_garbage(&self) -> Result<usize> {
+        let _one = self.inner.committing.lock().await;
+        let settings = &self.inner.settings;
+        let (now, grace) = (self.inner.components.clock.now(), nanos(settings.generation_grace));
+        let paths = self.inner.catalog.prune(now, grace, nanos(settings.file_grace)).await?;
+        if paths.is_empty() {
+            return Ok(0);
+        }
+        self.reach(Gap::BeforeFilesDeleted)?;
+        for path in &paths {
+            self.inner.objects.delete(path).await?;
+        }
+        self.inner.catalog.forget(&paths).await?;
+        self.inner.components.metrics.objects_deleted.inc_by(paths.len() as u64);
+        Ok(paths.len())
+    }
+
+    /// Loads the version that the catalog holds and has it taken over.
+    async fn adopt(&self, restored: Vec<Epoch>) -> Result<()> {
+        let version = Arc::new(self.inner.catalog.load_version().await?);
+        *self.inner.version.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&version);
+        self.show_version(&version);
+        if let Some(adopter) = self.inner.adopter.get() {
+            adopter.adopt(version, restored);
+        }
+        Ok(())
+    }
+
+    fn show_version(&self, version: &HistoryVersion) {
+        let metrics = &self.inner.components.metrics;
+        metrics.generation.set(i64::try_from(version.generation).unwrap_or(i64::MAX));
+        metrics.dirty_partitions.set(version.partitions.iter().filter(|p| p.dirty()).count() as i64);
+    }
+
+    pub(crate) fn reach(&self, gap: Gap) -> Result<()> {
+        self.inner.components.gaps.reached(gap).map_err(|crash| Error::unavailable("commit", crash))
+    }
+
+    /// Closes the catalog.
+    pub async fn close(&self) {
+        self.inner.catalog.close().await;
+    }
+}
+
+async fn check_base(catalog: &Catalog, settings: &Settings) -> Result<()> {
+    let wanted = settings.base.nanos().to_string();
+    match catalog.meta(BASE_KEY).await? {
+        None => catalog.set_meta(BASE_KEY, &wanted).await,
+        Some(made) if made == wanted => Ok(()),
+        Some(made) => Err(Error::Refused(format!(
+            "this data directory was made with a base resolution of {made} ns, not {wanted} ns"
+        ))),
+    }
+}
+
+fn task_context(memory_bytes: usize) -> Result<Arc<TaskContext>> {
+    let pool = Arc::new(FairSpillPool::new(memory_bytes));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc();
+    let runtime = runtime.map_err(|e| Error::unavailable("start DataFusion", e))?;
+    Ok(SessionContext::new_with_config_rt(SessionConfig::new().with_batch_size(16_384), runtime).task_ctx())
+}
+
+/// The states of all series: a later file says more than an earlier one.
+pub(crate) async fn load_series(catalog: &Catalog, objects: &Objects) -> Result<Vec<SeriesState>> {
+    let mut series = std::collections::BTreeMap::new();
+    for object in catalog.series_files().await? {
+        for state in read_series(objects, &object).await? {
+            series.insert(state.id, state);
+        }
+    }
+    Ok(series.into_values().collect())
+}
+
+/// Flushed epochs as they stand in memory after their readings were released.
+async fn load_epochs(objects: &Objects, rows: Vec<EpochRow>) -> Result<Vec<Epoch>> {
+    let mut epochs = Vec::with_capacity(rows.len());
+    for row in rows {
+        let cells = match &row.partials {
+            Some(object) => read_cells(objects, object, None, false).await?,
+            None => Vec::new(),
+        };
+        epochs.push(Epoch {
+            first: row.first,
+            last: row.last,
+            arrivals: Arc::default(),
+            series: series_of(cells),
+            quarantine: Vec::new(),
+            readings: row.readings,
+            event_bounds: row.event_bounds,
+            hot: false,
+        });
+    }
+    Ok(epochs)
+}
+
+fn series_of(cells: Vec<StoredCell>) -> Vec<(schemas::SeriesId, Arc<SeriesEpoch>)> {
+    cells
+        .chunk_by(|a, b| a.series == b.series)
+        .map(|run| {
+            let disordered = run.iter().filter(|c| c.disordered).map(|c| c.cell.bucket).collect();
+            let cells = run.iter().map(|c| c.cell.clone()).collect();
+            (run[0].series, Arc::new(SeriesEpoch::from_cells(cells, disordered)))
+        })
+        .collect()
+}
+
+fn nanos(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}

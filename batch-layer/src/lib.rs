@@ -1,0 +1,29 @@
+//! The batch layer: all history as Parquet, the catalog that says what is in it, and the exact views made from it.
+//!
+//! Owns: object storage, files of readings and cells, the catalog, flush, recompute, fold, audit, publish, jobs and
+//! schedules, compaction and check. Does **not** own: the log and hot readings (speed layer), answers (serving layer).
+//!
+//! ```text
+//! sealed epoch ─► flush ─► history ─► recompute ─► views ─► publish ─► version ─► Adopter
+//! ```
+
+pub mod catalog;
+mod check;
+mod compact;
+pub mod error;
+mod flush;
+pub mod history;
+mod layer;
+mod metrics;
+pub mod recompute;
+mod runner;
+pub mod schedule;
+mod settings;
+pub mod store;
+mod views;
+
+pub use check::Finding;
+pub use error::{Error, Result};
+pub use layer::{Adopter, BatchLayer, Components, Opened};
+pub use metrics::Metrics;
+pub use settings::Settings;

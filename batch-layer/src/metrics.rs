@@ -1,0 +1,51 @@
+//! Counters of the batch layer: one struct of handles, passed in.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The kind and outcome of a job, from closed sets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct JobLabels {
+    /// What it did.
+    pub kind: &'static str,
+    /// How it ended.
+    pub outcome: &'static str,
+}
+
+/// Handles of all counters.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    /// Readings (arrivals) written to history.
+    pub flushed: Counter,
+    /// Generations published.
+    pub publishes: Counter,
+    /// The current generation.
+    pub generation: Gauge,
+    /// Partitions touched by readings that their views have not counted.
+    pub dirty_partitions: Gauge,
+    /// Jobs ended, by kind and outcome.
+    pub jobs: Family<JobLabels, Counter>,
+    /// Readings read by recomputes and audits.
+    pub rows_read: Counter,
+    /// Objects deleted because nothing needs them.
+    pub objects_deleted: Counter,
+}
+
+impl Metrics {
+    /// Registers all counters.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let batch = registry.sub_registry_with_prefix("weir_batch");
+        batch.register("readings_flushed", "Arrivals written to history", metrics.flushed.clone());
+        batch.register("publishes", "Generations published", metrics.publishes.clone());
+        batch.register("generation", "The current generation", metrics.generation.clone());
+        batch.register("dirty_partitions", "Partitions with readings after their cut", metrics.dirty_partitions.clone());
+        batch.register("jobs", "Jobs ended, by kind and outcome", metrics.jobs.clone());
+        batch.register("rows_read", "Readings read by recomputes and audits", metrics.rows_read.clone());
+        batch.register("objects_deleted", "Objects deleted because nothing needs them", metrics.objects_deleted.clone());
+        metrics
+    }
+}

@@ -1,0 +1,392 @@
+//! Epochs: the readings of one contiguous range of log positions, with their partials.
+//!
+//! Owns the columns of hot readings, the partials made from them, and which buckets are *disordered* (may count an
+//! identity that an earlier epoch or history counted too). Does not own the decision whether an older reading is new:
+//! the shard knows what else exists and says so ([`Arrival`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::bucket::Resolution;
+use crate::cells::Cell;
+use crate::lateness::LatenessTable;
+use crate::partial::Partial;
+use crate::reading::LogPosition;
+use crate::series::{SeriesId, SeriesKey};
+use crate::time::{ArrivalTime, EventTime, TimeRange};
+use crate::view::HistoryVersion;
+
+/// What the shard found out about a reading before it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Later in event time than every reading of its series: it can't be a duplicate.
+    Newest,
+    /// Older, and certainly not counted outside this epoch.
+    OutOfOrder,
+    /// Older, and counted outside this epoch, or nobody knows: its bucket becomes disordered.
+    Doubtful,
+}
+
+/// One reading as it stands in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HotReading {
+    /// Event time in nanoseconds.
+    pub time: i64,
+    /// The value.
+    pub value: f64,
+    /// Its frame: log position is the epoch's first plus this.
+    pub frame: u32,
+}
+
+/// The readings and cells of one series in one epoch.
+#[derive(Debug, Clone, Default)]
+pub struct SeriesEpoch {
+    /// Readings that arrived in order: strictly rising times.
+    run: Vec<HotReading>,
+    /// The others, by (time, order of arrival).
+    late: BTreeMap<(i64, u32), (f64, u32)>,
+    /// Partials of the readings of this epoch, each identity once, sorted by bucket.
+    cells: Vec<Cell>,
+    /// Starts of buckets that must be resolved from raw readings, sorted.
+    disordered: Vec<i64>,
+}
+
+impl SeriesEpoch {
+    /// What remains of a series after its readings were released.
+    pub fn from_cells(cells: Vec<Cell>, disordered: Vec<i64>) -> Self {
+        Self { run: Vec::new(), late: BTreeMap::new(), cells, disordered }
+    }
+
+    /// Counts a reading of frame `frame`.
+    pub fn insert(&mut self, time: i64, value: f64, frame: u32, base: Resolution, arrival: Arrival) {
+        let bucket = base.floor(EventTime(time)).0;
+        if arrival == Arrival::Newest {
+            self.run.push(HotReading { time, value, frame });
+            return self.count(bucket, time, value);
+        }
+        let known_here = self.contains(time);
+        let order = u32::try_from(self.late.len()).expect("an epoch is sealed long before 2^32 readings");
+        self.late.insert((time, order), (value, frame));
+        if known_here {
+            return self.recount(bucket, base);
+        }
+        self.count(bucket, time, value);
+        if arrival == Arrival::Doubtful
+            && let Err(at) = self.disordered.binary_search(&bucket)
+        {
+            self.disordered.insert(at, bucket);
+        }
+    }
+
+    /// Whether a reading of this event time is among the hot ones.
+    pub fn contains(&self, time: i64) -> bool {
+        self.run.binary_search_by_key(&time, |r| r.time).is_ok()
+            || self.late.range((time, 0)..=(time, u32::MAX)).next().is_some()
+    }
+
+    fn count(&mut self, bucket: i64, time: i64, value: f64) {
+        match self.cells.last_mut() {
+            Some(cell) if cell.bucket == bucket => return cell.partial.update(time, value),
+            Some(cell) if cell.bucket > bucket => {}
+            _ => return self.cells.push(Cell { bucket, partial: Partial::of(time, value) }),
+        }
+        match self.cells.binary_search_by_key(&bucket, |c| c.bucket) {
+            Ok(i) => self.cells[i].partial.update(time, value),
+            Err(i) => self.cells.insert(i, Cell { bucket, partial: Partial::of(time, value) }),
+        }
+    }
+
+    /// A correction can't be subtracted from extremes: the cell is made anew from this epoch's own readings.
+    fn recount(&mut self, bucket: i64, base: Resolution) {
+        let readings = self.resolved(base.bucket(EventTime(bucket))).into_iter().map(|r| (r.time, r.value));
+        let partial = Partial::of_all(readings).expect("the bucket holds the correction at least");
+        let i = self.cells.binary_search_by_key(&bucket, |c| c.bucket).expect("a known reading has a cell");
+        self.cells[i].partial = partial;
+    }
+
+    /// The readings inside `range`, each event time once (the last arrival), sorted by event time.
+    pub fn resolved(&self, range: TimeRange) -> Vec<HotReading> {
+        let mut readings: Vec<HotReading> = Vec::new();
+        for reading in self.arrivals(range) {
+            match readings.last_mut() {
+                Some(last) if last.time == reading.time => *last = reading,
+                _ => readings.push(reading),
+            }
+        }
+        readings
+    }
+
+    /// Every arrival inside `range`, sorted by event time, then by arrival.
+    pub fn arrivals(&self, range: TimeRange) -> impl Iterator<Item = HotReading> {
+        let start = self.run.partition_point(|r| r.time < range.start.0);
+        let end = self.run.partition_point(|r| r.time < range.end.0).max(start);
+        let mut run = self.run[start..end].iter().copied().peekable();
+        let late = if range.is_empty() { (0, 0)..(0, 0) } else { (range.start.0, 0)..(range.end.0, 0) };
+        let mut late = self.late.range(late).map(|((time, _), (value, frame))| HotReading { time: *time, value: *value, frame: *frame }).peekable();
+        std::iter::from_fn(move || match (run.peek(), late.peek()) {
+            // At one event time the reading in the run came first.
+            (Some(r), Some(l)) if r.time <= l.time => run.next(),
+            (Some(_), None) => run.next(),
+            (_, Some(_)) => late.next(),
+            (None, None) => None,
+        })
+    }
+
+    /// How many arrivals are in memory.
+    pub fn hot_len(&self) -> usize {
+        self.run.len() + self.late.len()
+    }
+
+    /// The cells, sorted by bucket.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// Starts of the disordered buckets, sorted.
+    pub fn disordered(&self) -> &[i64] {
+        &self.disordered
+    }
+
+    /// The least and greatest event time among the hot readings.
+    pub fn event_bounds(&self) -> Option<(i64, i64)> {
+        let run = self.run.first().zip(self.run.last()).map(|(a, b)| (a.time, b.time));
+        let late = self.late.first_key_value().zip(self.late.last_key_value()).map(|((a, _), (b, _))| (a.0, b.0));
+        match (run, late) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The same cells without the readings.
+    fn released(&self) -> Self {
+        Self::from_cells(self.cells.clone(), self.disordered.clone())
+    }
+}
+
+/// A reading too far in the future: kept, counted nowhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quarantined {
+    /// Its series.
+    pub series: SeriesId,
+    /// Its claimed event time, nanoseconds.
+    pub time: i64,
+    /// Its value.
+    pub value: f64,
+    /// Its frame: log position is the epoch's first plus this.
+    pub frame: u32,
+}
+
+/// What is known of the newest end of a series. All of it follows from the log.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tail {
+    /// The latest event time, its value and when that arrived.
+    pub time: i64,
+    /// Value at `time`.
+    pub value: f64,
+    /// Arrival of that value.
+    pub arrival: ArrivalTime,
+    /// The event time before, and its value.
+    pub previous: Option<(i64, f64)>,
+    /// The earliest event time ever.
+    pub earliest: i64,
+    /// Usual nanoseconds between readings, an exponentially forgetting mean; 0 until there are two.
+    pub cadence: f64,
+}
+
+impl Tail {
+    /// Forgetting of the usual gap: about the last ten count.
+    const CADENCE_WEIGHT: f64 = 0.1;
+
+    /// The tail of one reading.
+    pub fn of(time: i64, value: f64, arrival: ArrivalTime) -> Self {
+        Self { time, value, arrival, previous: None, earliest: time, cadence: 0.0 }
+    }
+
+    /// Takes one reading more into account, in order of arrival.
+    pub fn update(&mut self, time: i64, value: f64, arrival: ArrivalTime) {
+        self.earliest = self.earliest.min(time);
+        match time.cmp(&self.time) {
+            std::cmp::Ordering::Greater => {
+                let gap = time.saturating_sub(self.time) as f64;
+                let weight = if self.cadence == 0.0 { 1.0 } else { Self::CADENCE_WEIGHT };
+                self.cadence += weight * (gap - self.cadence);
+                self.previous = Some((self.time, self.value));
+                (self.time, self.value, self.arrival) = (time, value, arrival);
+            }
+            std::cmp::Ordering::Equal => (self.value, self.arrival) = (value, arrival),
+            std::cmp::Ordering::Less if self.previous.is_none_or(|(t, _)| t <= time) => {
+                self.previous = Some((time, value));
+            }
+            std::cmp::Ordering::Less => {}
+        }
+    }
+
+    /// Whether the newest value is above, below or equal to the one before.
+    pub fn trend(&self) -> Trend {
+        match self.previous {
+            Some((_, previous)) if self.value > previous => Trend::Up,
+            Some((_, previous)) if self.value < previous => Trend::Down,
+            _ => Trend::Stable,
+        }
+    }
+}
+
+/// The direction of the newest step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trend {
+    /// The newest value is greater than the one before.
+    Up,
+    /// The newest value is less than the one before.
+    Down,
+    /// Equal, or there is nothing to compare with.
+    Stable,
+}
+
+impl Trend {
+    /// Its name outside.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Stable => "stable",
+        }
+    }
+}
+
+/// A series, its id and what is known of its newest end (`None`: only quarantined readings so far).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesState {
+    /// Its number.
+    pub id: SeriesId,
+    /// Its name.
+    pub key: SeriesKey,
+    /// Its newest end.
+    pub tail: Option<Tail>,
+}
+
+/// The readings of the log positions `first..=last` and their partials.
+#[derive(Debug, Clone)]
+pub struct Epoch {
+    /// Position of its first frame.
+    pub first: LogPosition,
+    /// Position of its last frame.
+    pub last: LogPosition,
+    /// Arrival time of frame `first + i`; empty once the readings are released.
+    pub arrivals: Arc<Vec<ArrivalTime>>,
+    /// Each series with readings, sorted by id.
+    pub series: Vec<(SeriesId, Arc<SeriesEpoch>)>,
+    /// Readings that count nowhere.
+    pub quarantine: Vec<Quarantined>,
+    /// How many arrivals it holds, quarantined ones apart.
+    pub readings: u64,
+    /// Least and greatest event time; `None` where nothing was counted.
+    pub event_bounds: Option<(i64, i64)>,
+    /// Whether the readings are still in memory.
+    pub hot: bool,
+}
+
+impl Epoch {
+    /// The part of a series, if it has readings here.
+    pub fn of(&self, series: SeriesId) -> Option<&Arc<SeriesEpoch>> {
+        self.series.binary_search_by_key(&series, |(id, _)| *id).ok().map(|i| &self.series[i].1)
+    }
+
+    /// Whether some reading lies inside.
+    pub fn touches(&self, range: TimeRange) -> bool {
+        self.event_bounds.is_some_and(|(min, max)| min < range.end.0 && range.start.0 <= max)
+    }
+
+    /// The same epoch without its readings: what remains in memory until batch views count it.
+    pub fn released(&self) -> Self {
+        Self {
+            arrivals: Arc::default(),
+            series: self.series.iter().map(|(id, s)| (*id, Arc::new(s.released()))).collect(),
+            quarantine: Vec::new(),
+            hot: false,
+            ..*self
+        }
+    }
+
+    /// The log position of a hot reading.
+    pub fn position(&self, frame: u32) -> LogPosition {
+        LogPosition(self.first.0 + u64::from(frame))
+    }
+
+    /// When a hot reading arrived.
+    pub fn arrival(&self, frame: u32) -> ArrivalTime {
+        self.arrivals[frame as usize]
+    }
+}
+
+/// A sealed epoch together with what a restart needs to know of the series it touched.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// The epoch.
+    pub epoch: Arc<Epoch>,
+    /// The series with readings in it, as they stood when it was sealed.
+    pub series: Vec<SeriesState>,
+    /// The lateness tables, as they stood when it was sealed.
+    pub lateness: Vec<(String, LatenessTable)>,
+}
+
+/// One immutable value: a version of history and all that it has not counted, at one log position.
+///
+/// SNAP-1: `version`, `epochs` and `position` are taken under one lock; no reading is in neither, none counts twice.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Every reading up to here is in the snapshot, none after.
+    pub position: LogPosition,
+    /// The batch side.
+    pub version: Arc<HistoryVersion>,
+    /// Epochs in order of position, restricted to the selected series; some may be counted by some views already.
+    pub epochs: Vec<Arc<Epoch>>,
+    /// The selected series, sorted by `metric_key`.
+    pub series: Vec<SeriesState>,
+    /// Lateness tables of the metrics of the selected series.
+    pub lateness: Arc<BTreeMap<String, LatenessTable>>,
+    /// The greatest event time that was counted, by any series; nanoseconds.
+    pub watermark: Option<EventTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partial::Aggregate;
+
+    fn base() -> Resolution {
+        Resolution::from_nanos(10).expect("positive")
+    }
+
+    #[test]
+    fn duplicates_inside_an_epoch_count_once_and_the_last_arrival_wins() {
+        let mut series = SeriesEpoch::default();
+        series.insert(1, 5.0, 0, base(), Arrival::Newest);
+        series.insert(15, 7.0, 0, base(), Arrival::Newest);
+        series.insert(1, 2.0, 1, base(), Arrival::OutOfOrder);
+        series.insert(4, 9.0, 1, base(), Arrival::OutOfOrder);
+        series.insert(4, 1.0, 2, base(), Arrival::Doubtful);
+        assert_eq!(series.cells().len(), 2);
+        let first = &series.cells()[0].partial;
+        assert_eq!((first.count, first.evaluate(Aggregate::Sum), first.min, first.max), (2, Some(3.0), 1.0, 2.0));
+        assert!(series.disordered().is_empty(), "the doubt was settled by this epoch");
+        series.insert(3, 1.0, 3, base(), Arrival::Doubtful);
+        assert_eq!(series.disordered(), [0]);
+        assert_eq!(series.hot_len(), 6);
+        let values: Vec<f64> = series.resolved(TimeRange::ALL).iter().map(|r| r.value).collect();
+        assert_eq!(values, [2.0, 1.0, 1.0, 7.0]);
+        assert_eq!(series.event_bounds(), Some((1, 15)));
+    }
+
+    #[test]
+    fn the_tail_follows_the_two_newest() {
+        let mut tail = Tail::of(10, 1.0, ArrivalTime(0));
+        tail.update(30, 3.0, ArrivalTime(1));
+        assert_eq!((tail.trend(), tail.previous), (Trend::Up, Some((10, 1.0))));
+        tail.update(20, 9.0, ArrivalTime(2));
+        assert_eq!((tail.trend(), tail.previous), (Trend::Down, Some((20, 9.0))));
+        tail.update(30, 9.0, ArrivalTime(3));
+        assert_eq!((tail.trend(), tail.value), (Trend::Stable, 9.0));
+        tail.update(5, 0.0, ArrivalTime(4));
+        assert_eq!((tail.previous, tail.earliest), (Some((20, 9.0)), 5));
+    }
+}

@@ -1,0 +1,429 @@
+//! Columns of what is stored: readings, cells and series as Arrow schemas, and the conversions to and from values.
+//!
+//! Owns column names, types and sort orders. Does not own files (batch layer).
+//!
+//! ```text
+//! readings  sorted by (series_id, event_time, position); one row per arrival
+//! cells     sorted by (series_id, bucket); one row per partial
+//! series    sorted by series_id; one row per series
+//! ```
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder, RecordBatch, StringArray,
+    StringDictionaryBuilder, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type};
+
+use crate::cells::Cell;
+use crate::epoch::{SeriesState, Tail};
+use crate::error::{Error, Result};
+use crate::partial::{ExactSum, Partial, Sketch, Stamped};
+use crate::series::{SeriesId, SeriesKey};
+use crate::time::ArrivalTime;
+
+/// The type of every stored instant: nanoseconds, UTC.
+pub fn instant_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+}
+
+fn text_type() -> DataType {
+    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+}
+
+/// Columns of a file of readings. `tags` is a JSON object.
+pub static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("series_id", DataType::UInt64, false),
+        Field::new("metric", text_type(), false),
+        Field::new("device_id", text_type(), true),
+        Field::new("tags", text_type(), false),
+        Field::new("event_time", instant_type(), false),
+        Field::new("arrival_time", instant_type(), false),
+        Field::new("value", DataType::Float64, false),
+        Field::new("position", DataType::UInt64, false),
+    ]))
+});
+
+/// Columns of a file of cells. `sum` and `sum_sq` are correctly rounded; `*_lo` and `rest` hold what rounding took away.
+pub static CELLS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let number = |name: &str| Field::new(name, DataType::Float64, false);
+    let instant = |name: &str| Field::new(name, instant_type(), false);
+    Arc::new(Schema::new(vec![
+        Field::new("series_id", DataType::UInt64, false),
+        instant("bucket"),
+        Field::new("count", DataType::UInt64, false),
+        number("sum"),
+        number("sum_lo"),
+        number("sum_sq"),
+        number("sum_sq_lo"),
+        Field::new("rest", DataType::Binary, true),
+        number("min"),
+        number("max"),
+        instant("first_time"),
+        number("first"),
+        instant("last_time"),
+        number("last"),
+        Field::new("sketch", DataType::Binary, true),
+        Field::new("disordered", DataType::Boolean, false),
+    ]))
+});
+
+/// Columns of a file of series.
+pub static SERIES: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let number = |name: &str| Field::new(name, DataType::Float64, true);
+    let instant = |name: &str| Field::new(name, instant_type(), true);
+    Arc::new(Schema::new(vec![
+        Field::new("series_id", DataType::UInt64, false),
+        Field::new("metric_key", DataType::Utf8, false),
+        instant("time"),
+        number("value"),
+        instant("arrival"),
+        instant("previous_time"),
+        number("previous"),
+        instant("earliest"),
+        number("cadence"),
+    ]))
+});
+
+/// One stored reading (arrival).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StoredReading {
+    /// Its series.
+    pub series: SeriesId,
+    /// Event time, nanoseconds.
+    pub time: i64,
+    /// Arrival time, nanoseconds.
+    pub arrival: i64,
+    /// Its value.
+    pub value: f64,
+    /// Log position of its frame.
+    pub position: u64,
+}
+
+/// The columns of these readings, in their order; `key` names each series.
+///
+/// # Panics
+/// `key` does not know a series.
+pub fn readings_to_batch<'a>(readings: &[StoredReading], key: impl Fn(SeriesId) -> &'a SeriesKey) -> RecordBatch {
+    let mut metric = StringDictionaryBuilder::<Int32Type>::new();
+    let mut device = StringDictionaryBuilder::<Int32Type>::new();
+    let mut tags = StringDictionaryBuilder::<Int32Type>::new();
+    for run in readings.chunk_by(|a, b| a.series == b.series) {
+        let key = key(run[0].series);
+        metric.append_n(key.metric(), run.len()).expect("fewer than 2^31 names");
+        match key.device_id() {
+            Some(id) => {
+                device.append_n(id, run.len()).expect("fewer than 2^31 devices");
+            }
+            None => device.append_nulls(run.len()),
+        }
+        tags.append_n(key.tags_json(), run.len()).expect("fewer than 2^31 tag sets");
+    }
+    let instants = |of: fn(&StoredReading) -> i64| -> ArrayRef {
+        Arc::new(TimestampNanosecondArray::from_iter_values(readings.iter().map(of)).with_timezone("UTC"))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.series.0))),
+        Arc::new(metric.finish()),
+        Arc::new(device.finish()),
+        Arc::new(tags.finish()),
+        instants(|r| r.time),
+        instants(|r| r.arrival),
+        Arc::new(Float64Array::from_iter_values(readings.iter().map(|r| r.value))),
+        Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.position))),
+    ];
+    RecordBatch::try_new(Arc::clone(&READINGS), columns).expect("columns match the schema")
+}
+
+/// A cell as it is stored: of which series, and whether it is disordered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredCell {
+    /// Its series.
+    pub series: SeriesId,
+    /// The bucket and its partial.
+    pub cell: Cell,
+    /// Whether it must be resolved from raw readings.
+    pub disordered: bool,
+}
+
+/// The columns of these cells, in their order.
+pub fn cells_to_batch(cells: &[StoredCell]) -> RecordBatch {
+    let numbers = |of: &dyn Fn(&Partial) -> f64| -> ArrayRef {
+        Arc::new(Float64Array::from_iter_values(cells.iter().map(|c| of(&c.cell.partial))))
+    };
+    let instants = |of: &dyn Fn(&Cell) -> i64| -> ArrayRef {
+        Arc::new(TimestampNanosecondArray::from_iter_values(cells.iter().map(|c| of(&c.cell))).with_timezone("UTC"))
+    };
+    let (mut sum_lo, mut sq, mut sq_lo, mut sums) = (vec![], vec![], vec![], vec![]);
+    let mut rest = BinaryBuilder::new();
+    for StoredCell { cell: Cell { partial, .. }, .. } in cells {
+        let a = components(&partial.sum);
+        let b = components(&partial.sum_sq);
+        sums.push(a[0]);
+        sum_lo.push(a.get(1).copied().unwrap_or(0.0));
+        sq.push(b[0]);
+        sq_lo.push(b.get(1).copied().unwrap_or(0.0));
+        rest.append_option(encode_rest(a.get(2..).unwrap_or(&[]), b.get(2..).unwrap_or(&[])));
+    }
+    let float = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+    let sketches = BinaryArray::from_iter(cells.iter().map(|c| c.cell.partial.sketch.as_ref().map(|s| s.to_bytes())));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(cells.iter().map(|c| c.series.0))),
+        instants(&|c| c.bucket),
+        Arc::new(UInt64Array::from_iter_values(cells.iter().map(|c| c.cell.partial.count))),
+        float(sums),
+        float(sum_lo),
+        float(sq),
+        float(sq_lo),
+        Arc::new(rest.finish()),
+        numbers(&|p| p.min),
+        numbers(&|p| p.max),
+        instants(&|c| c.partial.first.time),
+        numbers(&|p| p.first.value),
+        instants(&|c| c.partial.last.time),
+        numbers(&|p| p.last.value),
+        Arc::new(sketches),
+        Arc::new(BooleanArray::from_iter(cells.iter().map(|c| Some(c.disordered)))),
+    ];
+    RecordBatch::try_new(Arc::clone(&CELLS), columns).expect("columns match the schema")
+}
+
+/// The components of a sum; of one too large for a double, infinity.
+fn components(sum: &ExactSum) -> Vec<f64> {
+    sum.components().unwrap_or_else(|| vec![f64::INFINITY])
+}
+
+/// Components beyond the second of both sums: how many of the first, then all as little-endian doubles.
+fn encode_rest(sum: &[f64], sum_sq: &[f64]) -> Option<Vec<u8>> {
+    if sum.is_empty() && sum_sq.is_empty() {
+        return None;
+    }
+    let mut bytes = vec![u8::try_from(sum.len()).expect("2,176 bits are at most 42 doubles")];
+    bytes.extend(sum.iter().chain(sum_sq).flat_map(|v| v.to_le_bytes()));
+    Some(bytes)
+}
+
+fn decode_rest(bytes: &[u8]) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Some((n, rest)) = bytes.split_first() else { return Ok((vec![], vec![])) };
+    let (words, tail) = rest.as_chunks::<8>();
+    let mut sum: Vec<f64> = words.iter().map(|w| f64::from_le_bytes(*w)).collect();
+    if !tail.is_empty() || sum.len() < usize::from(*n) {
+        return Err(Error::corrupt("cell", "the rest of a sum has a wrong length"));
+    }
+    let sum_sq = sum.split_off(usize::from(*n));
+    Ok((sum, sum_sq))
+}
+
+fn sum_of(hi: f64, lo: f64, rest: Vec<f64>) -> Result<ExactSum> {
+    if hi.is_finite() { ExactSum::from_components([hi, lo].into_iter().chain(rest)) } else { Ok(ExactSum::of(hi)) }
+}
+
+/// The cells of these columns. Column `sketch` may be missing: then no partial has one.
+///
+/// # Errors
+/// A column is missing, of another type, or holds what no cell can hold.
+pub fn batch_to_cells(batch: &RecordBatch) -> Result<Vec<StoredCell>> {
+    let columns = Columns(batch);
+    let (series, buckets, counts) = (columns.numbers("series_id")?, columns.instants("bucket")?, columns.numbers("count")?);
+    let (sum, sum_lo) = (columns.floats("sum")?, columns.floats("sum_lo")?);
+    let (sq, sq_lo) = (columns.floats("sum_sq")?, columns.floats("sum_sq_lo")?);
+    let (min, max) = (columns.floats("min")?, columns.floats("max")?);
+    let (first_time, first) = (columns.instants("first_time")?, columns.floats("first")?);
+    let (last_time, last) = (columns.instants("last_time")?, columns.floats("last")?);
+    let rest = columns.binary("rest")?;
+    let sketch = batch.column_by_name("sketch").and_then(|c| c.as_binary_opt::<i32>());
+    let disordered = columns.get("disordered")?.as_boolean_opt().ok_or_else(|| columns.wrong("disordered"))?;
+    (0..batch.num_rows())
+        .map(|i| {
+            let (sum_rest, sq_rest) = if rest.is_null(i) { (vec![], vec![]) } else { decode_rest(rest.value(i))? };
+            let partial = Partial {
+                count: counts.value(i),
+                sum: sum_of(sum.value(i), sum_lo.value(i), sum_rest)?,
+                sum_sq: sum_of(sq.value(i), sq_lo.value(i), sq_rest)?,
+                min: min.value(i),
+                max: max.value(i),
+                first: Stamped { time: first_time.value(i), value: first.value(i) },
+                last: Stamped { time: last_time.value(i), value: last.value(i) },
+                sketch: match sketch {
+                    Some(column) if !column.is_null(i) => Some(Box::new(Sketch::from_bytes(column.value(i))?)),
+                    _ => None,
+                },
+            };
+            let cell = Cell { bucket: buckets.value(i), partial };
+            Ok(StoredCell { series: SeriesId(series.value(i)), cell, disordered: disordered.value(i) })
+        })
+        .collect()
+}
+
+/// The columns of these series.
+pub fn series_to_batch(states: &[SeriesState]) -> RecordBatch {
+    let instants = |of: &dyn Fn(&Tail) -> Option<i64>| -> ArrayRef {
+        let mut builder = TimestampNanosecondBuilder::with_capacity(states.len()).with_timezone("UTC");
+        states.iter().for_each(|s| builder.append_option(s.tail.as_ref().and_then(of)));
+        Arc::new(builder.finish())
+    };
+    let floats = |of: &dyn Fn(&Tail) -> Option<f64>| -> ArrayRef {
+        let mut builder = Float64Builder::with_capacity(states.len());
+        states.iter().for_each(|s| builder.append_option(s.tail.as_ref().and_then(of)));
+        Arc::new(builder.finish())
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(states.iter().map(|s| s.id.0))),
+        Arc::new(StringArray::from_iter_values(states.iter().map(|s| s.key.text()))),
+        instants(&|t| Some(t.time)),
+        floats(&|t| Some(t.value)),
+        instants(&|t| Some(t.arrival.0)),
+        instants(&|t| t.previous.map(|(time, _)| time)),
+        floats(&|t| t.previous.map(|(_, value)| value)),
+        instants(&|t| Some(t.earliest)),
+        floats(&|t| Some(t.cadence)),
+    ];
+    RecordBatch::try_new(Arc::clone(&SERIES), columns).expect("columns match the schema")
+}
+
+/// The series of these columns.
+///
+/// # Errors
+/// A column is missing, of another type, or holds what no series can hold.
+pub fn batch_to_series(batch: &RecordBatch) -> Result<Vec<SeriesState>> {
+    let columns = Columns(batch);
+    let ids = columns.numbers("series_id")?;
+    let keys = columns.get("metric_key")?.as_string_opt::<i32>().ok_or_else(|| columns.wrong("metric_key"))?;
+    let (time, value, arrival) = (columns.instants("time")?, columns.floats("value")?, columns.instants("arrival")?);
+    let (previous_time, previous) = (columns.instants("previous_time")?, columns.floats("previous")?);
+    let (earliest, cadence) = (columns.instants("earliest")?, columns.floats("cadence")?);
+    (0..batch.num_rows())
+        .map(|i| {
+            let tail = time.is_valid(i).then(|| Tail {
+                time: time.value(i),
+                value: value.value(i),
+                arrival: ArrivalTime(arrival.value(i)),
+                previous: previous_time.is_valid(i).then(|| (previous_time.value(i), previous.value(i))),
+                earliest: earliest.value(i),
+                cadence: cadence.value(i),
+            });
+            let key = SeriesKey::parse(keys.value(i)).map_err(|e| Error::corrupt("series", e))?;
+            Ok(SeriesState { id: SeriesId(ids.value(i)), key, tail })
+        })
+        .collect()
+}
+
+/// The columns `series_id, event_time, arrival_time, value, position` of a batch of readings.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadingColumns<'a> {
+    /// Series ids.
+    pub series: &'a [u64],
+    /// Event times, nanoseconds.
+    pub times: &'a [i64],
+    /// Arrival times, nanoseconds.
+    pub arrivals: &'a [i64],
+    /// Values.
+    pub values: &'a [f64],
+    /// Log positions.
+    pub positions: &'a [u64],
+}
+
+impl<'a> ReadingColumns<'a> {
+    /// The columns of a batch.
+    ///
+    /// # Errors
+    /// A column is missing or of another type.
+    pub fn of(batch: &'a RecordBatch) -> Result<Self> {
+        let columns = Columns(batch);
+        Ok(Self {
+            series: columns.numbers("series_id")?.values(),
+            times: columns.instants("event_time")?.values(),
+            arrivals: columns.instants("arrival_time")?.values(),
+            values: columns.floats("value")?.values(),
+            positions: columns.numbers("position")?.values(),
+        })
+    }
+
+    /// The `i`-th reading.
+    pub fn get(&self, i: usize) -> StoredReading {
+        StoredReading {
+            series: SeriesId(self.series[i]),
+            time: self.times[i],
+            arrival: self.arrivals[i],
+            value: self.values[i],
+            position: self.positions[i],
+        }
+    }
+
+    /// How many readings.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+}
+
+/// Typed access to the columns of a batch by name.
+struct Columns<'a>(&'a RecordBatch);
+
+impl<'a> Columns<'a> {
+    fn get(&self, name: &str) -> Result<&'a ArrayRef> {
+        self.0.column_by_name(name).ok_or_else(|| Error::corrupt(format!("column {name}"), "it is missing"))
+    }
+
+    fn wrong(&self, name: &str) -> Error {
+        Error::corrupt(format!("column {name}"), "it has another type")
+    }
+
+    fn numbers(&self, name: &str) -> Result<&'a UInt64Array> {
+        self.get(name)?.as_primitive_opt::<UInt64Type>().ok_or_else(|| self.wrong(name))
+    }
+
+    fn instants(&self, name: &str) -> Result<&'a TimestampNanosecondArray> {
+        self.get(name)?.as_primitive_opt::<TimestampNanosecondType>().ok_or_else(|| self.wrong(name))
+    }
+
+    fn floats(&self, name: &str) -> Result<&'a Float64Array> {
+        self.get(name)?.as_primitive_opt::<Float64Type>().ok_or_else(|| self.wrong(name))
+    }
+
+    fn binary(&self, name: &str) -> Result<&'a BinaryArray> {
+        self.get(name)?.as_binary_opt::<i32>().ok_or_else(|| self.wrong(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_read_back() {
+        let mut partial = Partial::of_all([(1, 0.1), (2, 1e300), (3, -1e300), (4, 25.3)]).expect("not empty");
+        partial.sketch = Some(Box::new(Sketch::of([0.1, 25.3])));
+        let stored = |bucket, partial, disordered| StoredCell { series: SeriesId(7), cell: Cell { bucket, partial }, disordered };
+        let huge = Partial::of_all([(1, 1e200), (2, 1e200)]).expect("not empty");
+        let cells = vec![stored(-10, partial, true), stored(0, Partial::of(3, -0.0), false), stored(10, huge, false)];
+        assert_eq!(batch_to_cells(&cells_to_batch(&cells)).expect("own columns"), cells);
+    }
+
+    #[test]
+    fn series_read_back() {
+        let mut tail = Tail::of(5, 1.0, ArrivalTime(9));
+        tail.update(8, 2.0, ArrivalTime(10));
+        let key = |text| SeriesKey::parse(text).expect(text);
+        let states = vec![
+            SeriesState { id: SeriesId(1), key: key("a"), tail: Some(tail) },
+            SeriesState { id: SeriesId(2), key: key("b{device_id=\"x\"}"), tail: None },
+            SeriesState { id: SeriesId(3), key: key("c"), tail: Some(Tail::of(-5, 1.0, ArrivalTime(9))) },
+        ];
+        assert_eq!(batch_to_series(&series_to_batch(&states)).expect("own columns"), states);
+    }
+
+    #[test]
+    fn readings_read_back() {
+        let key = SeriesKey::new("t", &[("device_id", "d")]).expect("valid");
+        let reading = StoredReading { series: SeriesId(1), time: 2, arrival: 3, value: 4.0, position: 5 };
+        let batch = readings_to_batch(&[reading, reading], |_| &key);
+        assert_eq!(ReadingColumns::of(&batch).expect("own columns").get(1), reading);
+    }
+}

@@ -1,0 +1,17 @@
+//! The catalog's tables, as numbered SQL scripts in the common subset of SQLite, PostgreSQL and MySQL.
+//!
+//! A script that was released never changes; a change is a new script.
+
+/// A script and its number.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// Scripts run in order of this number, each once.
+    pub version: i64,
+    /// What it does, in a few words.
+    pub description: &'static str,
+    /// The statements.
+    pub sql: &'static str,
+}
+
+/// All scripts, in order.
+pub const ALL: &[Migration] = &[Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") }];

@@ -1,0 +1,144 @@
+//! The form of an answer, as it goes out over HTTP.
+
+use std::collections::BTreeMap;
+
+use schemas::EventTime;
+use schemas::partial::Aggregate;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::confidence::State;
+
+/// Where a number came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Batch views alone.
+    Batch,
+    /// Readings that no view has counted.
+    Speed,
+    /// Both.
+    Merged,
+}
+
+impl Source {
+    /// Its name outside.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Speed => "speed",
+            Self::Merged => "merged",
+        }
+    }
+}
+
+/// Bounds that hold the final value with the asked probability.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Interval {
+    /// Lower bound.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+/// One aggregate of one bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Value {
+    /// What was asked for.
+    pub aggregate: Aggregate,
+    /// Its value; `None` where it is not defined.
+    pub value: Option<f64>,
+    /// Its interval; `None` where there is nothing to say.
+    pub interval: Option<Interval>,
+}
+
+/// One bucket of one series or group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Start of the bucket.
+    pub time: EventTime,
+    /// The aggregates in the order they were asked for.
+    pub values: Vec<Value>,
+    /// Readings counted, each identity once.
+    pub data_points: u64,
+    /// Those that batch views counted.
+    pub batch_points: u64,
+    /// Those that only the speed layer counted.
+    pub speed_points: u64,
+    /// Where the numbers came from.
+    pub source: Source,
+    /// How settled the bucket is.
+    pub state: State,
+    /// Readings counted per readings expected finally.
+    pub completeness: f64,
+    /// Probability that the final values are close to these; `None` over a hole.
+    pub confidence_score: Option<f64>,
+    /// Whether measured outcomes stand behind the score.
+    pub calibrated: bool,
+}
+
+impl Serialize for Point {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("time", &self.time.to_string())?;
+        for value in &self.values {
+            map.serialize_entry(value.aggregate.name(), &value.value)?;
+        }
+        map.serialize_entry("data_points", &self.data_points)?;
+        map.serialize_entry("batch_points", &self.batch_points)?;
+        map.serialize_entry("speed_points", &self.speed_points)?;
+        map.serialize_entry("source", &self.source)?;
+        map.serialize_entry("state", &self.state)?;
+        map.serialize_entry("completeness", &self.completeness)?;
+        map.serialize_entry("confidence_score", &self.confidence_score)?;
+        map.serialize_entry("calibrated", &self.calibrated)?;
+        let intervals: BTreeMap<&str, Option<Interval>> =
+            self.values.iter().map(|v| (v.aggregate.name(), v.interval)).collect();
+        map.serialize_entry("interval", &intervals)?;
+        map.end()
+    }
+}
+
+/// The points of one series or group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeriesAnswer {
+    /// The metric; empty for a group over several metrics.
+    pub metric: String,
+    /// The tags of the series, or those that make the group.
+    pub tags: BTreeMap<String, String>,
+    /// Buckets with readings, sorted by time.
+    pub points: Vec<Point>,
+}
+
+/// Of which moment an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsOf {
+    /// Every reading up to this log position is counted.
+    pub position: u64,
+    /// The generation of batch views.
+    pub generation: u64,
+    /// The greatest event time counted.
+    pub watermark: Option<EventTime>,
+}
+
+impl Serialize for AsOf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("position", &self.position)?;
+        map.serialize_entry("generation", &self.generation)?;
+        map.serialize_entry("watermark", &self.watermark.map(|t| t.to_string()))?;
+        map.end()
+    }
+}
+
+/// An answer to a metric query.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// Series or groups with points, sorted by `metric_key`.
+    pub series: Vec<SeriesAnswer>,
+    /// Of which moment.
+    pub as_of: AsOf,
+    /// What could not be read, in words; empty where nothing is missing.
+    pub missing: Vec<String>,
+}

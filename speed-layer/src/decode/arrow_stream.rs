@@ -1,0 +1,102 @@
+//! Arrow IPC streams: columns are found by name, every row is a reading.
+//!
+//! Owns turning record batches into rows. Whether the bytes may be given to the Arrow library at all is decided by
+//! `arrow_check`, how a column is read by `arrow_columns`. A stream that is no stream is refused whole; a row with a
+//! missing or impossible cell is one bad row.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::ipc::reader::StreamDecoder;
+use schemas::Error;
+
+use super::arrow_columns::{Tags, Text, Times, Values};
+use super::fields::Columns;
+use super::rows::{Rows, Tag};
+use super::{Decoded, Options, RowError, arrow_check};
+
+/// Decodes an Arrow IPC stream.
+pub(super) fn decode(body: &[u8], options: &Options) -> Result<Decoded, Error> {
+    // The Arrow library asserts some of what a stream claims about itself. `arrow_check` refuses what would cost
+    // memory or time; what is left can only panic in safe code, and a stranger's bytes must not end our task.
+    match catch_unwind(AssertUnwindSafe(|| read(body, options))) {
+        Ok(Ok(decoded)) => Ok(decoded),
+        Ok(Err(reason)) => Err(Error::invalid(format!("body is not a readable Arrow stream: {reason}"))),
+        Err(_) => Err(Error::invalid("body is not a readable Arrow stream: it contradicts itself")),
+    }
+}
+
+fn read(body: &[u8], options: &Options) -> Result<Decoded, String> {
+    let end = arrow_check::check(body)?;
+    let mut buffer = Buffer::from_slice_ref(&body[..end]);
+    let mut decoder = StreamDecoder::new();
+    let mut rows = Rows::default();
+    let mut index = 0;
+    while let Some(batch) = decoder.decode(&mut buffer).map_err(|e| e.to_string())? {
+        add_batch(&mut rows, &batch, index, options)?;
+        index += batch.num_rows() as u64;
+    }
+    // A stream without batches is still refused if its columns are none of ours.
+    if let (0, Some(schema)) = (index, decoder.schema()) {
+        Columns::find(schema.fields().iter().map(|field| field.name().as_str()))?;
+    }
+    Ok(rows.finish())
+}
+
+fn add_batch(rows: &mut Rows, batch: &RecordBatch, first: u64, options: &Options) -> Result<(), String> {
+    let readings = Readings::of(batch)?;
+    for (row, index) in (0..batch.num_rows()).zip(first..) {
+        if let Err(reason) = readings.add(rows, row, options) {
+            rows.reject(|| RowError { index, line: None, reason, text: None });
+        }
+    }
+    Ok(())
+}
+
+/// The columns of one record batch by what they hold.
+struct Readings<'a> {
+    metric: Text,
+    value: Values,
+    timestamp: Option<Times>,
+    device: Option<Text>,
+    tags: Option<Tags>,
+    tag_columns: Vec<(&'a str, Text)>,
+}
+
+impl<'a> Readings<'a> {
+    fn of(batch: &'a RecordBatch) -> Result<Self, String> {
+        let schema = batch.schema_ref();
+        let columns = Columns::find(schema.fields().iter().map(|field| field.name().as_str()))?;
+        let named = |i: usize| (schema.field(i).name().as_str(), batch.column(i));
+        let tag_columns = columns.tag_columns.iter().map(|&i| named(i));
+        Ok(Self {
+            metric: Text::required(named(columns.metric))?,
+            value: Values::of(named(columns.value))?,
+            timestamp: columns.timestamp.map(|i| Times::of(named(i))).transpose()?,
+            device: columns.device.map(|i| Text::or_integers(named(i))).transpose()?,
+            tags: columns.tags.map(|i| Tags::of(named(i))).transpose()?,
+            tag_columns: tag_columns.filter_map(|(name, column)| Some((name, Text::of(column)?))).collect(),
+        })
+    }
+
+    fn add(&self, rows: &mut Rows, row: usize, options: &Options) -> Result<(), String> {
+        let metric = self.metric.get(row).ok_or("metric is null")?;
+        let value = self.value.get(row)?;
+        let time = match &self.timestamp {
+            Some(times) => times.get(row, options)?,
+            None => options.now,
+        };
+        let device = self.device.as_ref().and_then(|device| device.get(row)).unwrap_or_default();
+        let mut tags: Vec<Tag<'_>> = match &self.tags {
+            Some(tags) => tags.get(row)?,
+            None => Vec::new(),
+        };
+        let present = self.tag_columns.iter().filter_map(|(name, column)| Some((*name, column.get(row)?)));
+        tags.extend(present.filter(|(_, value)| !value.is_empty()).map(|(n, v)| (Cow::Borrowed(n), Cow::Borrowed(v))));
+        let series = rows.series(metric, device, &tags)?;
+        rows.push(series, time, value);
+        Ok(())
+    }
+}

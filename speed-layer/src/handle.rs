@@ -1,0 +1,376 @@
+//! The door to the speed layer: open, append, snapshot, adopt, flush, close.
+
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+
+use schemas::epoch::{Epoch, SeriesState, Snapshot};
+use schemas::gap::{Gap, GapHook};
+use schemas::lateness::LatenessTable;
+use schemas::selector::Selector;
+use schemas::view::HistoryVersion;
+use schemas::{Batch, Clock, LogPosition, SeriesId, SeriesKey};
+use tokio::sync::{Mutex, Semaphore, oneshot};
+
+use crate::error::{Error, Result};
+use crate::flush::HistorySink;
+use crate::log::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::shard::{SpeedState, StateSettings};
+
+/// Bytes of readings that may wait for the log at once.
+const WAITING_BYTES: usize = 256 << 20;
+/// Most readings of one frame; a larger batch becomes several frames.
+const FRAME_READINGS: usize = 1 << 19;
+
+/// The working parts that the layer is given.
+#[derive(Debug, Clone)]
+pub struct Components {
+    /// Tells arrival times.
+    pub clock: Arc<dyn Clock>,
+    /// Where counters go.
+    pub metrics: Metrics,
+    /// Is told of gaps in the commit order.
+    pub gaps: Arc<dyn GapHook>,
+}
+
+/// What history knows at the start.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The batch side.
+    pub version: Arc<HistoryVersion>,
+    /// Every series in history.
+    pub series: Vec<SeriesState>,
+    /// Flushed epochs that views do not count, without readings.
+    pub epochs: Vec<Epoch>,
+    /// What was learned of lateness, by metric name.
+    pub lateness: Vec<(String, LatenessTable)>,
+}
+
+/// Rows on their way in: row `i` is `(keys[series[i]], times[i], values[i])`.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// Distinct series.
+    pub keys: Vec<SeriesKey>,
+    /// Per row an index into `keys`.
+    pub series: Vec<u32>,
+    /// Per row the event time, nanoseconds.
+    pub times: Vec<i64>,
+    /// Per row the value, finite.
+    pub values: Vec<f64>,
+}
+
+/// What was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// How many readings.
+    pub readings: u64,
+    /// Log position of the last of them; the current position where there were none.
+    pub position: LogPosition,
+}
+
+/// How the layer stands.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Every reading up to here is counted.
+    pub position: LogPosition,
+    /// Readings in memory.
+    pub hot_readings: u64,
+    /// Readings in the open epoch.
+    pub open_readings: u64,
+    /// Series known.
+    pub series: usize,
+    /// First and last position, arrivals, and whether readings are hot, of each sealed epoch in memory.
+    pub epochs: Vec<(LogPosition, LogPosition, u64, bool)>,
+    /// The batch side as last adopted.
+    pub version: Arc<HistoryVersion>,
+    /// The greatest event time counted.
+    pub watermark: Option<schemas::EventTime>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    // One lock guards the whole state: a snapshot must see epochs, version and position of one moment (SNAP-1).
+    state: RwLock<SpeedState>,
+    registry: Registry,
+    metrics: Metrics,
+}
+
+impl Shared {
+    fn read(&self) -> RwLockReadGuard<'_, SpeedState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, SpeedState> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, first: LogPosition, frames: &[Frame]) {
+        let result = self.write().apply(first, frames);
+        self.metrics.readings.inc_by(result.applied.readings + result.quarantined);
+        self.metrics.out_of_order.inc_by(result.applied.out_of_order);
+        self.metrics.doubtful.inc_by(result.applied.doubtful);
+        self.metrics.quarantined.inc_by(result.quarantined);
+    }
+}
+
+struct Applier(Arc<Shared>);
+
+impl Sink for Applier {
+    fn apply(&mut self, first: LogPosition, frames: &[Frame]) {
+        frames.iter().for_each(|frame| self.0.registry.mark_durable(&frame.batch.definitions));
+        self.0.apply(first, frames);
+    }
+}
+
+/// A handle to the speed layer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SpeedLayer {
+    shared: Arc<Shared>,
+    log: Arc<RwLock<Option<LogHandle>>>,
+    thread: Arc<std::sync::Mutex<Option<JoinHandle<()>>>>,
+    waiting: Arc<Semaphore>,
+    flushing: Arc<Mutex<()>>,
+    components: Components,
+    settings: Settings,
+}
+
+impl SpeedLayer {
+    /// Opens the layer: takes over what history knows, then replays the log in `dir`.
+    ///
+    /// # Errors
+    /// A log file can't be read or written, or is corrupt.
+    pub fn open(dir: PathBuf, settings: Settings, components: Components, recovered: Recovered) -> Result<Self> {
+        create_private_dir(&dir)?;
+        let registry = Registry::new(settings.max_series);
+        recovered.series.iter().for_each(|s| registry.restore(s.id, s.key.clone()));
+        let mut state = SpeedState::new(state_settings(&settings), recovered.version, &recovered.series, recovered.epochs);
+        restore_lateness(&mut state, &recovered.series, recovered.lateness);
+        let shared = Arc::new(Shared { state: RwLock::new(state), registry, metrics: components.metrics.clone() });
+        let replayed = replay_into(&shared, &dir)?;
+        let log_settings =
+            LogSettings { dir, segment_bytes: settings.segment_bytes.max(1 << 16), durability: settings.durability };
+        let parts = (components.metrics.clone(), Arc::clone(&components.gaps), Arc::clone(&components.clock));
+        let (log, thread) = spawn(log_settings, replayed, Applier(Arc::clone(&shared)), parts)?;
+        Ok(Self {
+            shared,
+            log: Arc::new(RwLock::new(Some(log))),
+            thread: Arc::new(std::sync::Mutex::new(Some(thread))),
+            waiting: Arc::new(Semaphore::new(WAITING_BYTES)),
+            flushing: Arc::default(),
+            components,
+            settings,
+        })
+    }
+
+    /// Makes readings durable and visible. Quarantined ones are durable, too.
+    ///
+    /// # Errors
+    /// Overload, too many series, a failed log. Rows of a batch with more than 2^19 may then be kept in part.
+    pub async fn append(&self, rows: Rows) -> Result<Appended> {
+        let readings = rows.series.len() as u64;
+        if rows.series.is_empty() {
+            return Ok(Appended { readings: 0, position: self.shared.read().position() });
+        }
+        self.check_memory()?;
+        let bytes = u32::try_from((rows.series.len() * 24).min(WAITING_BYTES)).expect("bounded");
+        let overloaded = Error::Overloaded { reason: "too many readings wait for the log", retry_after_s: 1 };
+        let _permit = self.waiting.try_acquire_many(bytes).map_err(|_| overloaded)?;
+        let (ids, definitions) = self.shared.registry.resolve(&rows.keys)?;
+        let arrival = self.components.clock.now();
+        let mut answers = Vec::new();
+        for (i, batch) in split(&rows, &ids, definitions).into_iter().enumerate() {
+            let (answer, wait) = oneshot::channel();
+            self.log()?.append(Append { frame: Frame { arrival, batch }, answer }).map_err(|e| match e {
+                // Frames that are queued already will count; saying "nothing was kept" would be a lie.
+                Error::Overloaded { .. } if i > 0 => Error::Log("the queue filled up within one batch".to_owned()),
+                other => other,
+            })?;
+            answers.push(wait);
+        }
+        let mut position = LogPosition::START;
+        for wait in answers {
+            position = wait.await.map_err(|_| Error::Closed)??;
+        }
+        Ok(Appended { readings, position })
+    }
+
+    /// Ingest waits while history can't keep up and memory is full.
+    fn check_memory(&self) -> Result<()> {
+        if self.shared.read().hot_bytes() > 4 * self.settings.hot_bytes {
+            return Err(Error::Overloaded { reason: "readings in memory wait for history", retry_after_s: 5 });
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> Result<LogHandle> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(Error::Closed)
+    }
+
+    /// All about the selected series, as one immutable value.
+    pub fn snapshot(&self, selector: &Selector) -> Snapshot {
+        let selected = self.shared.registry.select(selector);
+        self.shared.read().snapshot(selected)
+    }
+
+    /// The newest end of the selected series, sorted by `metric_key`.
+    pub fn realtime(&self, selector: &Selector) -> Vec<SeriesState> {
+        let selected = self.shared.registry.select(selector);
+        self.shared.read().tails(selected)
+    }
+
+    /// Takes over a new version of the batch side; `restored` are epochs whose coverage a revert took back.
+    pub fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
+        self.shared.write().adopt(version, restored);
+    }
+
+    /// Seals the open epoch, whatever its age.
+    pub fn seal(&self) {
+        let names = |id: SeriesId| self.shared.registry.key(id);
+        self.shared.write().seal(self.components.clock.now(), &names);
+    }
+
+    /// Seals the open epoch if it is due, and releases readings that history has.
+    pub fn tick(&self) {
+        let now = self.components.clock.now();
+        if self.shared.read().seal_due(now) {
+            self.seal();
+        }
+        self.release();
+        let state = self.shared.read();
+        self.shared.metrics.hot_readings.set(i64::try_from(state.hot_readings()).unwrap_or(i64::MAX));
+        self.shared.metrics.epochs.set(i64::try_from(state.sealed().count()).unwrap_or(i64::MAX));
+        self.shared.metrics.series.set(i64::try_from(self.shared.registry.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Releases readings that history has and that are old enough.
+    pub fn release(&self) {
+        self.shared.write().release(self.components.clock.now());
+    }
+
+    /// Hands all sealed epochs to history, oldest first; returns how many.
+    ///
+    /// # Errors
+    /// History refused one; it and those after it stay.
+    pub async fn flush(&self, sink: &dyn HistorySink) -> Result<usize> {
+        // Epochs reach history in order, so only one flush runs at a time.
+        let _one = self.flushing.lock().await;
+        let mut flushed = 0;
+        loop {
+            let Some(sealed) = self.shared.read().next_to_flush() else { return Ok(flushed) };
+            if let Err(error) = sink.flush(Arc::clone(&sealed)).await {
+                self.shared.metrics.flush_failures.inc();
+                return Err(Error::History(error));
+            }
+            self.shared.metrics.flushes.inc();
+            self.components.gaps.reached(Gap::BeforeLogTruncated).map_err(|e| Error::History(e.into()))?;
+            self.log()?.truncate(sealed.epoch.last).await;
+            flushed += 1;
+        }
+    }
+
+    /// The key of a series.
+    pub fn key(&self, id: SeriesId) -> Option<SeriesKey> {
+        self.shared.registry.key(id)
+    }
+
+    /// The selected series, readings or not.
+    pub fn select(&self, selector: &Selector) -> Vec<(SeriesId, SeriesKey)> {
+        self.shared.registry.select(selector)
+    }
+
+    /// How the layer stands.
+    pub fn status(&self) -> Status {
+        let state = self.shared.read();
+        Status {
+            position: state.position(),
+            hot_readings: state.hot_readings(),
+            open_readings: state.open_readings(),
+            series: self.shared.registry.len(),
+            epochs: state.sealed().map(|e| (e.first, e.last, e.readings, e.hot)).collect(),
+            version: Arc::clone(state.version()),
+            watermark: state.watermark(),
+        }
+    }
+
+    /// The settings it was opened with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Takes no more readings; returns when the log's thread has ended.
+    pub fn close(&self) {
+        drop(self.log.write().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the log's thread panicked");
+        }
+    }
+}
+
+fn state_settings(settings: &Settings) -> StateSettings {
+    StateSettings {
+        base: settings.base,
+        max_future_skew: settings.max_future_skew,
+        seal_age: settings.seal_age,
+        seal_bytes: settings.seal_bytes,
+        hot_retention: settings.hot_retention,
+        hot_bytes: settings.hot_bytes,
+        shards: settings.shards,
+    }
+}
+
+fn restore_lateness(state: &mut SpeedState, series: &[SeriesState], lateness: Vec<(String, LatenessTable)>) {
+    for (metric, table) in lateness {
+        if let Some(known) = series.iter().find(|s| s.key.metric() == metric) {
+            state.restore_lateness(known.id.metric(), table);
+        }
+    }
+}
+
+fn replay_into(shared: &Shared, dir: &std::path::Path) -> Result<Replayed> {
+    let start = shared.read().position();
+    let replayed = replay(dir, start, |position, frame| {
+        for (id, key) in &frame.batch.definitions {
+            shared.registry.restore(*id, key.clone());
+        }
+        shared.apply(position, &[frame]);
+        Ok(())
+    })?;
+    if replayed.torn_bytes > 0 {
+        tracing::warn!(bytes = replayed.torn_bytes, "cut a torn tail off the log; nothing in it was acknowledged");
+    }
+    Ok(replayed)
+}
+
+/// The batches of one request: definitions ride with the first.
+fn split(rows: &Rows, ids: &[SeriesId], definitions: Vec<(SeriesId, SeriesKey)>) -> Vec<Batch> {
+    let mut definitions = Some(definitions);
+    (0..rows.series.len())
+        .step_by(FRAME_READINGS)
+        .map(|start| {
+            let end = (start + FRAME_READINGS).min(rows.series.len());
+            Batch {
+                definitions: definitions.take().unwrap_or_default(),
+                series: rows.series[start..end].iter().map(|i| ids[*i as usize]).collect(),
+                times: rows.times[start..end].to_vec(),
+                values: rows.values[start..end].to_vec(),
+            }
+        })
+        .collect()
+}
+
+fn create_private_dir(dir: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(|e| Error::io(format!("can't create {}", dir.display()), e))
+}

@@ -1,0 +1,26 @@
+//! The speed layer: readings in, durable at once, counted at once.
+//!
+//! Owns: decoding, the log, the series registry, shards and epochs, hot readings, `realtime_metrics`. Does **not** own:
+//! history and batch views (batch layer), answers (serving layer). It learns of batch views only as a
+//! [`schemas::view::HistoryVersion`], and hands sealed epochs to a [`HistorySink`].
+//!
+//! ```text
+//! decode ─► registry ─► log (sync) ─► shards ─► open epoch ─► seal ─► HistorySink
+//!                                        └────► snapshot
+//! ```
+
+pub mod decode;
+mod error;
+mod flush;
+mod handle;
+mod log;
+mod metrics;
+mod registry;
+mod settings;
+mod shard;
+
+pub use error::{Error, Result};
+pub use flush::HistorySink;
+pub use handle::{Appended, Components, Recovered, Rows, SpeedLayer, Status};
+pub use metrics::Metrics;
+pub use settings::{Durability, Settings};

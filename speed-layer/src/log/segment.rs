@@ -1,0 +1,154 @@
+//! A segment file: its header, and groups of frames behind it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use schemas::LogPosition;
+
+use super::frame::Reader;
+use crate::error::{Error, Result};
+
+const SEGMENT_MAGIC: &[u8; 8] = b"WEIRLOG1";
+pub(super) const GROUP_MAGIC: &[u8; 4] = b"WGRP";
+const VERSION: u32 = 1;
+/// Length of a segment's header.
+pub(super) const SEGMENT_HEADER: u64 = 64;
+/// Length of a group's header.
+pub(super) const GROUP_HEADER: usize = 48;
+
+/// What a segment says of itself and of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    /// Segments are numbered from 1 without gaps, until truncated.
+    pub(super) number: u64,
+    /// Tells this life of the file from others.
+    pub(super) salt: u64,
+    /// Position of the first frame.
+    pub(super) first: LogPosition,
+    /// Up to which offset the segment before was durable; what lies behind counts for nothing.
+    pub(super) previous_end: u64,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
+        bytes.extend_from_slice(SEGMENT_MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        for word in [self.number, self.salt, self.first.0, self.previous_end] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.resize(SEGMENT_HEADER as usize - 4, 0);
+        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
+
+    /// `None` of a header that was never written (all zeros).
+    pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, String> {
+        let mut reader = Reader(bytes);
+        let header = reader.take(SEGMENT_HEADER as usize)?;
+        if header.iter().all(|b| *b == 0) {
+            return Ok(None);
+        }
+        let (body, crc) = header.split_at(SEGMENT_HEADER as usize - 4);
+        if crc32fast::hash(body).to_le_bytes() != crc {
+            return Err("the segment header's checksum does not match".to_owned());
+        }
+        let mut reader = Reader(body);
+        if reader.take(8)? != SEGMENT_MAGIC || reader.u32()? != VERSION {
+            return Err("it is not a log segment of a known version".to_owned());
+        }
+        let (number, salt) = (reader.u64()?, reader.u64()?);
+        Ok(Some(Self { number, salt, first: LogPosition(reader.u64()?), previous_end: reader.u64()? }))
+    }
+}
+
+/// What a group says of itself and of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupHeader {
+    /// Length of its frames, bytes.
+    pub(super) len: u64,
+    /// Position of its first frame.
+    pub(super) first: LogPosition,
+    /// How many frames.
+    pub(super) frames: u32,
+    /// Up to which offset of this segment everything was durable when this group was written.
+    pub(super) durable: u64,
+}
+
+impl GroupHeader {
+    pub(super) fn encode(&self, salt: u64) -> [u8; GROUP_HEADER] {
+        let mut bytes = [0; GROUP_HEADER];
+        bytes[0..4].copy_from_slice(GROUP_MAGIC);
+        bytes[4..8].copy_from_slice(&self.frames.to_le_bytes());
+        bytes[8..16].copy_from_slice(&salt.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.len.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.durable.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..44]);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8], salt: u64) -> Result<Self, String> {
+        let mut reader = Reader(bytes);
+        let header = reader.take(GROUP_HEADER)?;
+        if crc32fast::hash(&header[..44]).to_le_bytes() != header[44..48] {
+            return Err("the group header's checksum does not match".to_owned());
+        }
+        let mut reader = Reader(header);
+        if reader.take(4)? != GROUP_MAGIC {
+            return Err("no group begins here".to_owned());
+        }
+        let frames = reader.u32()?;
+        if reader.u64()? != salt {
+            return Err("the group belongs to an older life of this file".to_owned());
+        }
+        let (len, first) = (reader.u64()?, LogPosition(reader.u64()?));
+        Ok(Self { len, first, frames, durable: reader.u64()? })
+    }
+}
+
+/// A file that is ready to become a segment: zeroed, synced, named in its directory.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) number: u64,
+    pub(super) capacity: u64,
+}
+
+/// The path of a segment.
+pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:016}.log"))
+}
+
+/// Creates a segment's file and makes it and its name durable.
+pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared> {
+    let path = segment_path(dir, number);
+    let failed = |source| Error::io(format!("can't prepare {}", path.display()), source);
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(failed)?;
+    // Real zeros, not a hole: a later sync then has no block map to write.
+    let zeros = vec![0; 1 << 20];
+    let mut left = capacity;
+    while left > 0 {
+        let n = left.min(zeros.len() as u64);
+        file.write_all(&zeros[..n as usize]).map_err(failed)?;
+        left -= n;
+    }
+    file.sync_all().map_err(failed)?;
+    sync_dir(dir)?;
+    Ok(Prepared { file, path: path.clone(), number, capacity })
+}
+
+/// Makes names in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io(format!("can't sync {}", dir.display()), e))
+}
+
+/// Writes `bytes` at `offset`.
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    file.write_all_at(bytes, offset)
+}

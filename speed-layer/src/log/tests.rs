@@ -1,0 +1,161 @@
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use schemas::gap::NoGaps;
+use schemas::{ArrivalTime, Batch, Clock, LogPosition, SeriesId};
+use tokio::sync::oneshot;
+
+use super::segment::SEGMENT_HEADER;
+use super::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::settings::Durability;
+
+#[derive(Debug)]
+struct Tick;
+
+impl Clock for Tick {
+    fn now(&self) -> ArrivalTime {
+        ArrivalTime(7)
+    }
+}
+
+#[derive(Default, Clone)]
+struct Seen(Arc<Mutex<Vec<LogPosition>>>);
+
+impl Sink for Seen {
+    fn apply(&mut self, first: LogPosition, frames: &[Frame]) {
+        let mut seen = self.0.lock().expect("no panic");
+        (0..frames.len() as u64).for_each(|i| seen.push(LogPosition(first.0 + i)));
+    }
+}
+
+fn frame(n: i64) -> Frame {
+    let batch = Batch { definitions: vec![], series: vec![SeriesId(1)], times: vec![n], values: vec![n as f64] };
+    Frame { arrival: ArrivalTime(n), batch }
+}
+
+fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
+    let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
+    let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
+    let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
+    let (log, thread) = spawn(settings, replayed, Seen::default(), (metrics, Arc::new(NoGaps), Arc::new(Tick))).expect("starts");
+    (log, thread, times)
+}
+
+fn read(dir: &Path, start: LogPosition) -> Result<(Replayed, Vec<i64>), Error> {
+    let mut times = Vec::new();
+    let replayed = replay(dir, start, |_, frame| {
+        times.push(frame.batch.times[0]);
+        Ok(())
+    })?;
+    Ok((replayed, times))
+}
+
+fn append(log: &LogHandle, n: i64) -> LogPosition {
+    let (answer, wait) = oneshot::channel();
+    log.append(Append { frame: frame(n), answer }).expect("queued");
+    wait.blocking_recv().expect("answered").expect("durable")
+}
+
+/// A log of `n` frames, one group each, closed; and its segment files.
+fn written(n: i64, segment_bytes: u64) -> (tempfile::TempDir, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (log, thread, _) = start(dir.path(), segment_bytes);
+    for i in 1..=n {
+        assert_eq!(append(&log, i), LogPosition(i as u64));
+    }
+    drop(log);
+    thread.join().expect("no panic");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir.path()).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    files.sort();
+    (dir, files)
+}
+
+/// Where each group of a segment begins, and where the last ends.
+fn group_offsets(bytes: &[u8]) -> Vec<usize> {
+    let mut offsets: Vec<usize> = memchr::memmem::find_iter(bytes, b"WGRP").collect();
+    offsets.push(bytes.iter().rposition(|b| *b != 0).expect("not blank") + 1);
+    offsets
+}
+
+#[test]
+fn frames_survive_restarts_in_order() {
+    let (dir, _) = written(3, 1 << 16);
+    let (log, thread, times) = start(dir.path(), 1 << 16);
+    assert_eq!(times, [1, 2, 3]);
+    assert_eq!(append(&log, 4), LogPosition(4));
+    drop(log);
+    thread.join().expect("no panic");
+    assert_eq!(read(dir.path(), LogPosition::START).expect("sound").1, [1, 2, 3, 4]);
+    assert_eq!(read(dir.path(), LogPosition(2)).expect("sound").1, [3, 4]);
+}
+
+#[test]
+fn segments_rotate_and_are_truncated() {
+    let (dir, files) = written(100, 1 << 10);
+    assert!(files.len() > 5, "{files:?}");
+    let (log, thread, times) = start(dir.path(), 1 << 10);
+    assert_eq!(times, (1..=100).collect::<Vec<i64>>());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(log.truncate(LogPosition(60)));
+    drop(log);
+    thread.join().expect("no panic");
+    let (_, kept) = read(dir.path(), LogPosition(60)).expect("sound");
+    assert_eq!(kept, (61..=100).collect::<Vec<i64>>());
+    assert!(read(dir.path(), LogPosition(10)).is_err(), "frames between 10 and the first kept are missing");
+}
+
+#[test]
+fn a_torn_tail_is_cut_at_every_length() {
+    let (dir, files) = written(3, 1 << 12);
+    let whole = std::fs::read(&files[0]).expect("readable");
+    let offsets = group_offsets(&whole);
+    for cut in offsets[2]..offsets[3] {
+        let mut torn = whole.clone();
+        torn[cut..].fill(0);
+        std::fs::write(&files[0], &torn).expect("writable");
+        assert_eq!(read(dir.path(), LogPosition::START).expect("a torn tail is no error").1, [1, 2], "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_before_the_durable_mark_stops_the_start() {
+    let (dir, files) = written(3, 1 << 12);
+    let whole = std::fs::read(&files[0]).expect("readable");
+    let offsets = group_offsets(&whole);
+    for bit in 0..offsets[2] * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&files[0], &flipped).expect("writable");
+        let error = read(dir.path(), LogPosition::START).map(|(_, times)| times).expect_err("durable bytes are bad");
+        let Error::Corrupt { file, offset, .. } = &error else { panic!("{error}") };
+        assert_eq!(file, &files[0]);
+        assert!(*offset <= (bit / 8) as u64, "bit {bit} reported at {offset}");
+        assert!(error.to_string().contains("weir check"));
+    }
+}
+
+#[test]
+fn what_lies_behind_the_stated_end_of_a_closed_segment_counts_for_nothing() {
+    let (dir, files) = written(2, 1 << 12);
+    let (log, thread, _) = start(dir.path(), 1 << 12);
+    append(&log, 3);
+    drop(log);
+    thread.join().expect("no panic");
+    let mut bytes = std::fs::read(&files[0]).expect("readable");
+    let end = *group_offsets(&bytes).last().expect("an end");
+    bytes[end + 8] = 99;
+    std::fs::write(&files[0], &bytes).expect("writable");
+    assert_eq!(read(dir.path(), LogPosition::START).expect("sound").1, [1, 2, 3]);
+    bytes[SEGMENT_HEADER as usize + 60] ^= 1;
+    std::fs::write(&files[0], &bytes).expect("writable");
+    assert!(read(dir.path(), LogPosition::START).is_err());
+}
+
+#[test]
+fn a_missing_segment_is_noticed() {
+    let (dir, files) = written(100, 1 << 10);
+    std::fs::remove_file(&files[2]).expect("deletable");
+    assert!(matches!(read(dir.path(), LogPosition::START), Err(Error::Corrupt { .. })));
+}

@@ -1,0 +1,348 @@
+//! The writer: one thread that owns the end of the log, and group commit.
+//!
+//! Requests that queue up while a sync runs share the next one. After the sync the frames are given to the [`Sink`],
+//! then the answers go out: an answer means durable and visible.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use schemas::gap::{Gap, GapHook};
+use schemas::{Clock, LogPosition};
+use tokio::sync::oneshot;
+
+use super::frame::Frame;
+use super::replay::Replayed;
+use super::segment::{GROUP_HEADER, GroupHeader, Prepared, SEGMENT_HEADER, SegmentHeader, prepare, sync_dir, write_at};
+use crate::error::{Error, Result};
+use crate::metrics::Metrics;
+use crate::settings::Durability;
+
+/// Most requests that wait for the writer; more are refused.
+const QUEUE: usize = 4096;
+/// A group is closed at this size, bytes.
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Takes frames that are durable.
+pub(crate) trait Sink: Send + 'static {
+    /// Frames `first..`, in order, at once.
+    fn apply(&mut self, first: LogPosition, frames: &[Frame]);
+    /// No frame of this batch became durable; its definitions are still pending.
+    fn failed(&mut self, frames: &[Frame]) {
+        let _ = frames;
+    }
+}
+
+/// A request to append a frame; answered with its position.
+#[derive(Debug)]
+pub(crate) struct Append {
+    pub(crate) frame: Frame,
+    pub(crate) answer: oneshot::Sender<Result<LogPosition>>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Append(Append),
+    /// Frames up to here are in history: their segments may go.
+    Truncate(LogPosition, oneshot::Sender<()>),
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    pub(crate) dir: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) durability: Durability,
+}
+
+/// The door to the writer. When the last one is dropped, the writer ends.
+#[derive(Debug, Clone)]
+pub(crate) struct LogHandle {
+    messages: SyncSender<Message>,
+}
+
+impl LogHandle {
+    /// Queues a frame.
+    ///
+    /// # Errors
+    /// The queue is full, or the writer has ended.
+    pub(crate) fn append(&self, append: Append) -> Result<()> {
+        self.messages.try_send(Message::Append(append)).map_err(|e| match e {
+            TrySendError::Full(_) => Error::Overloaded { reason: "the log's queue is full", retry_after_s: 1 },
+            TrySendError::Disconnected(_) => Error::Closed,
+        })
+    }
+
+    /// Deletes segments whose frames are all at or before `position`. Returns when that is done.
+    pub(crate) async fn truncate(&self, position: LogPosition) {
+        let (done, wait) = oneshot::channel();
+        let messages = self.messages.clone();
+        let sent = tokio::task::spawn_blocking(move || messages.send(Message::Truncate(position, done)).is_ok()).await;
+        if sent.unwrap_or(false) {
+            // The writer may end first; then its segments are truncated after the next start.
+            let _ = wait.await;
+        }
+    }
+}
+
+/// Starts the writer behind what was replayed.
+pub(crate) fn spawn(
+    settings: LogSettings,
+    replayed: Replayed,
+    sink: impl Sink,
+    parts: (Metrics, Arc<dyn GapHook>, Arc<dyn Clock>),
+) -> Result<(LogHandle, JoinHandle<()>)> {
+    let (messages, queue) = sync_channel(QUEUE);
+    let (metrics, gaps, clock) = parts;
+    let mut writer = Writer {
+        next: replayed.last.next(),
+        closed: replayed.segments,
+        previous: (replayed.last_segment, replayed.last_end),
+        current: None,
+        spare: None,
+        settings,
+        sink,
+        metrics,
+        gaps,
+        clock,
+        buffer: Vec::new(),
+    };
+    writer.remove_unused()?;
+    let thread = std::thread::Builder::new().name("weir-log".to_owned());
+    let thread = thread.spawn(move || writer.run(&queue)).map_err(|e| Error::io("can't start the log's thread", e))?;
+    Ok((LogHandle { messages }, thread))
+}
+
+struct Current {
+    file: Prepared,
+    salt: u64,
+    /// Where the next group goes.
+    end: u64,
+    /// Up to where everything is synced.
+    durable: u64,
+    header: Option<Vec<u8>>,
+    synced_at: Instant,
+}
+
+struct Writer<S> {
+    next: LogPosition,
+    closed: Vec<(PathBuf, LogPosition)>,
+    /// Number and durable end of the segment before the current one.
+    previous: (u64, u64),
+    current: Option<Current>,
+    spare: Option<JoinHandle<Result<Prepared>>>,
+    settings: LogSettings,
+    sink: S,
+    metrics: Metrics,
+    gaps: Arc<dyn GapHook>,
+    clock: Arc<dyn Clock>,
+    buffer: Vec<u8>,
+}
+
+impl<S: Sink> Writer<S> {
+    fn run(&mut self, queue: &Receiver<Message>) {
+        loop {
+            let message = match self.receive(queue) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.sync_if_due(Duration::ZERO);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.sync_if_due(Duration::ZERO),
+            };
+            match message {
+                Message::Truncate(position, done) => {
+                    self.truncate(position);
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
+                }
+                Message::Append(first) => {
+                    let (group, truncate) = collect_group(first, queue);
+                    if !self.commit(group) {
+                        return;
+                    }
+                    if let Some((position, done)) = truncate {
+                        self.truncate(position);
+                        let _ = done.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn receive(&self, queue: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
+        match self.settings.durability {
+            Durability::Interval(interval) if self.has_unsynced() => queue.recv_timeout(interval),
+            _ => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn has_unsynced(&self) -> bool {
+        self.current.as_ref().is_some_and(|c| c.durable < c.end)
+    }
+
+    /// Writes, syncs, applies and answers one group. False when the writer must end.
+    fn commit(&mut self, group: Vec<Append>) -> bool {
+        let (frames, answers): (Vec<Frame>, Vec<_>) = group.into_iter().map(|a| (a.frame, a.answer)).unzip();
+        let first = self.next;
+        if let Err(error) = self.write(first, &frames) {
+            self.metrics.log_failures.inc();
+            tracing::error!(%error, "the log failed; the segment ends here");
+            self.abandon_segment();
+            self.sink.failed(&frames);
+            let text = error.to_string();
+            answers.into_iter().for_each(|answer| drop(answer.send(Err(Error::Log(text.clone())))));
+            return true;
+        }
+        self.next = LogPosition(first.0 + frames.len() as u64);
+        self.metrics.frames.inc_by(frames.len() as u64);
+        if self.gaps.reached(Gap::LogSynced).is_err() {
+            return false;
+        }
+        self.sink.apply(first, &frames);
+        for (i, answer) in (0..).zip(answers) {
+            // Whoever asked may have gone; the reading counts all the same.
+            drop(answer.send(Ok(LogPosition(first.0 + i))));
+        }
+        true
+    }
+
+    fn write(&mut self, first: LogPosition, frames: &[Frame]) -> Result<()> {
+        let len: usize = frames.iter().map(Frame::encoded_len).sum();
+        self.ensure_room((GROUP_HEADER + len) as u64)?;
+        let Self { current, buffer, settings, .. } = self;
+        let current = current.as_mut().expect("room was made");
+        let count = u32::try_from(frames.len()).expect("a group is smaller than the queue");
+        let header = GroupHeader { len: len as u64, first, frames: count, durable: current.durable };
+        buffer.clear();
+        buffer.extend_from_slice(&header.encode(current.salt));
+        frames.iter().for_each(|frame| frame.encode(buffer));
+        let failed = |e| Error::io(format!("can't write {}", current.file.path.display()), e);
+        if let Some(header) = &current.header {
+            write_at(&current.file.file, header, 0).map_err(failed)?;
+        }
+        write_at(&current.file.file, buffer, current.end).map_err(failed)?;
+        current.header = None;
+        current.end += buffer.len() as u64;
+        match settings.durability {
+            Durability::Sync => self.sync(),
+            Durability::Interval(interval) => {
+                self.sync_if_due(interval);
+                Ok(())
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let started = Instant::now();
+        let synced = current.file.file.sync_data();
+        synced.map_err(|e| Error::io(format!("can't sync {}", current.file.path.display()), e))?;
+        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+        current.durable = current.end;
+        current.synced_at = started;
+        Ok(())
+    }
+
+    /// In interval mode: syncs when the last sync is older than `interval`.
+    fn sync_if_due(&mut self, interval: Duration) {
+        let due = self.current.as_ref().is_some_and(|c| c.durable < c.end && c.synced_at.elapsed() >= interval);
+        if due && let Err(error) = self.sync() {
+            self.metrics.log_failures.inc();
+            tracing::error!(%error, "the log failed; the segment ends here");
+            self.abandon_segment();
+        }
+    }
+
+    fn ensure_room(&mut self, bytes: u64) -> Result<()> {
+        if self.current.as_ref().is_some_and(|c| c.end + bytes <= c.file.capacity) {
+            return Ok(());
+        }
+        self.sync()?;
+        self.abandon_segment();
+        let number = self.previous.0 + 1;
+        let needed = SEGMENT_HEADER + bytes;
+        let spare = self.spare.take().and_then(|spare| spare.join().ok()).and_then(Result::ok);
+        let file = match spare.filter(|s| s.capacity >= needed && s.number == number) {
+            Some(spare) => spare,
+            None => prepare(&self.settings.dir, number, self.settings.segment_bytes.max(needed))?,
+        };
+        let salt = salt(self.clock.now().0, number);
+        let header = SegmentHeader { number, salt, first: self.next, previous_end: self.previous.1 }.encode();
+        let (end, synced_at) = (SEGMENT_HEADER, Instant::now());
+        self.current = Some(Current { file, salt, end, durable: end, header: Some(header), synced_at });
+        self.spare = Some(prepare_in_background(&self.settings.dir, number + 1, self.settings.segment_bytes));
+        Ok(())
+    }
+
+    /// The current segment takes no more groups (LOG-3). One that holds none keeps its number for the next.
+    fn abandon_segment(&mut self) {
+        let Some(current) = self.current.take() else { return };
+        if current.durable > SEGMENT_HEADER {
+            self.previous = (current.file.number, current.durable);
+            self.closed.push((current.file.path, LogPosition(self.next.0 - 1)));
+        }
+    }
+
+    fn truncate(&mut self, position: LogPosition) {
+        let (gone, kept) = std::mem::take(&mut self.closed).into_iter().partition(|(_, last)| *last <= position);
+        self.closed = kept;
+        let gone: Vec<(PathBuf, LogPosition)> = gone;
+        for (path, last) in &gone {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "can't delete a log segment; it is tried again");
+                self.closed.insert(0, (path.clone(), *last));
+            }
+        }
+        if !gone.is_empty()
+            && let Err(error) = sync_dir(&self.settings.dir)
+        {
+            tracing::warn!(%error, "can't sync the log's directory");
+        }
+    }
+
+    /// Files that were prepared and never used would stand in the way of their number.
+    fn remove_unused(&self) -> Result<()> {
+        let failed = |e| Error::io(format!("can't list {}", self.settings.dir.display()), e);
+        for entry in std::fs::read_dir(&self.settings.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let used = self.closed.iter().any(|(closed, _)| *closed == path);
+            if path.extension().is_some_and(|e| e == "log") && !used {
+                std::fs::remove_file(&path).map_err(|e| Error::io(format!("can't delete {}", path.display()), e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+type Waiting = (LogPosition, oneshot::Sender<()>);
+
+/// All that waits, up to the size of a group, or to a request to truncate.
+fn collect_group(first: Append, queue: &Receiver<Message>) -> (Vec<Append>, Option<Waiting>) {
+    let mut bytes = first.frame.encoded_len();
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES {
+        match queue.try_recv() {
+            Ok(Message::Append(next)) => {
+                bytes += next.frame.encoded_len();
+                group.push(next);
+            }
+            Ok(Message::Truncate(position, done)) => return (group, Some((position, done))),
+            Err(_) => break,
+        }
+    }
+    (group, None)
+}
+
+fn prepare_in_background(dir: &Path, number: u64, capacity: u64) -> JoinHandle<Result<Prepared>> {
+    let dir = dir.to_owned();
+    std::thread::spawn(move || prepare(&dir, number, capacity))
+}
+
+/// Differs between lives of a file: the time, mixed with the number.
+fn salt(now: i64, number: u64) -> u64 {
+    let mixed = (now as u64 ^ number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 29)
+}

@@ -1,0 +1,89 @@
+//! Counters of the speed layer: one struct of handles, passed in.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// The reason of a refusal, from a closed set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// A word.
+    pub reason: &'static str,
+}
+
+/// Handles of all counters.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Readings acknowledged.
+    pub readings: Counter,
+    /// Readings not accepted, by reason.
+    pub refused: Family<Reason, Counter>,
+    /// Readings that arrived out of order.
+    pub out_of_order: Counter,
+    /// Readings whose bucket became disordered.
+    pub doubtful: Counter,
+    /// Readings too far in the future.
+    pub quarantined: Counter,
+    /// Frames appended to the log.
+    pub frames: Counter,
+    /// Seconds per sync of the log.
+    pub sync_seconds: Histogram,
+    /// Failed writes or syncs of the log.
+    pub log_failures: Counter,
+    /// Readings in memory.
+    pub hot_readings: Gauge,
+    /// Series known.
+    pub series: Gauge,
+    /// Epochs in memory, the open one apart.
+    pub epochs: Gauge,
+    /// Epochs flushed to history.
+    pub flushes: Counter,
+    /// Flushes that failed and will be tried again.
+    pub flush_failures: Counter,
+}
+
+impl Metrics {
+    /// Registers all counters.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            readings: Counter::default(),
+            refused: Family::default(),
+            out_of_order: Counter::default(),
+            doubtful: Counter::default(),
+            quarantined: Counter::default(),
+            frames: Counter::default(),
+            sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
+            log_failures: Counter::default(),
+            hot_readings: Gauge::default(),
+            series: Gauge::default(),
+            epochs: Gauge::default(),
+            flushes: Counter::default(),
+            flush_failures: Counter::default(),
+        };
+        let speed = registry.sub_registry_with_prefix("weir_speed");
+        speed.register("readings", "Readings acknowledged", metrics.readings.clone());
+        speed.register("readings_refused", "Readings not accepted, by reason", metrics.refused.clone());
+        speed.register("readings_out_of_order", "Readings older than the newest of their series", metrics.out_of_order.clone());
+        speed.register("readings_doubtful", "Readings whose bucket became disordered", metrics.doubtful.clone());
+        speed.register("readings_quarantined", "Readings too far in the future", metrics.quarantined.clone());
+        speed.register("log_frames", "Frames appended to the log", metrics.frames.clone());
+        speed.register("log_sync_seconds", "Time of a log sync", metrics.sync_seconds.clone());
+        speed.register("log_failures", "Failed writes or syncs of the log", metrics.log_failures.clone());
+        speed.register("hot_readings", "Readings in memory", metrics.hot_readings.clone());
+        speed.register("series", "Series known", metrics.series.clone());
+        speed.register("epochs", "Sealed epochs in memory", metrics.epochs.clone());
+        speed.register("flushes", "Epochs flushed to history", metrics.flushes.clone());
+        speed.register("flush_failures", "Flushes that failed and are tried again", metrics.flush_failures.clone());
+        metrics
+    }
+
+    /// Counts `n` readings that were not accepted.
+    pub fn refuse(&self, reason: &'static str, n: u64) {
+        if n > 0 {
+            self.refused.get_or_create(&Reason { reason }).inc_by(n);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The series registry: hands out ids and remembers which definitions the log does not hold yet.
+//!
+//! Owns the two-way map between keys and ids. Does not own what is known of a series' readings (shards).
+//!
+//! REG-1: a frame that uses a series carries its definition, unless an earlier frame that is durable does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use schemas::selector::Selector;
+use schemas::{Error, Result, SeriesId, SeriesKey};
+
+#[derive(Debug, Default)]
+struct Inner {
+    ids: HashMap<Arc<str>, SeriesId, foldhash::fast::RandomState>,
+    metrics: HashMap<String, u32>,
+    /// Keys by metric number, then ordinal; `None` where a definition is still missing during replay.
+    keys: Vec<Vec<Option<SeriesKey>>>,
+    /// Defined, but in no durable frame yet.
+    pending: HashSet<SeriesId>,
+}
+
+/// The registry, shared by all who decode.
+// One lock guards all fields: an id must never be visible without its key, nor a key without its pending mark.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    inner: RwLock<Inner>,
+    max_series: usize,
+}
+
+impl Registry {
+    pub(crate) fn new(max_series: usize) -> Self {
+        Self { inner: RwLock::default(), max_series }
+    }
+
+    /// The id of each key, handing out new ones; and the definitions that the frame must carry.
+    ///
+    /// # Errors
+    /// There are too many series.
+    pub(crate) fn resolve(&self, keys: &[SeriesKey]) -> Result<(Vec<SeriesId>, Vec<(SeriesId, SeriesKey)>)> {
+        let known = {
+            let inner = self.read();
+            let ids: Option<Vec<SeriesId>> = keys.iter().map(|key| inner.ids.get(key.text()).copied()).collect();
+            ids.map(|ids| (inner.pending.is_empty(), ids))
+        };
+        let ids = match known {
+            Some((true, ids)) => return Ok((ids, Vec::new())),
+            Some((false, ids)) => ids,
+            None => self.define_missing(keys)?,
+        };
+        let inner = self.read();
+        let definitions = ids.iter().zip(keys).filter(|(id, _)| inner.pending.contains(id));
+        let definitions = definitions.map(|(id, key)| (*id, key.clone())).collect();
+        Ok((ids, definitions))
+    }
+
+    fn define_missing(&self, keys: &[SeriesKey]) -> Result<Vec<SeriesId>> {
+        let mut inner = self.write();
+        let missing = keys.iter().filter(|key| !inner.ids.contains_key(key.text())).count();
+        if inner.ids.len() + missing > self.max_series {
+            return Err(Error::invalid(format!("more than {} series; raise max_series to take more", self.max_series)));
+        }
+        Ok(keys.iter().map(|key| inner.define_next(key)).collect())
+    }
+
+    /// Takes over a definition from the log or from history.
+    pub(crate) fn restore(&self, id: SeriesId, key: SeriesKey) {
+        self.write().insert(id, key);
+    }
+
+    /// These definitions are durable now.
+    pub(crate) fn mark_durable(&self, definitions: &[(SeriesId, SeriesKey)]) {
+        if !definitions.is_empty() {
+            let mut inner = self.write();
+            definitions.iter().for_each(|(id, _)| {
+                inner.pending.remove(id);
+            });
+        }
+    }
+
+    /// The selected series.
+    pub(crate) fn select(&self, selector: &Selector) -> Vec<(SeriesId, SeriesKey)> {
+        let inner = self.read();
+        let mut selected = Vec::new();
+        let mut visit = |metric: u32| {
+            for (ordinal, key) in (0..).zip(&inner.keys[metric as usize]) {
+                if let Some(key) = key.as_ref().filter(|key| selector.matches(key)) {
+                    selected.push((SeriesId::new(metric, ordinal), key.clone()));
+                }
+            }
+        };
+        match selector.metric() {
+            Some(name) => inner.metrics.get(name).copied().into_iter().for_each(&mut visit),
+            None => inner.metrics.values().copied().for_each(&mut visit),
+        }
+        selected
+    }
+
+    /// The key of an id.
+    pub(crate) fn key(&self, id: SeriesId) -> Option<SeriesKey> {
+        self.read().keys.get(id.metric() as usize)?.get(id.ordinal() as usize)?.clone()
+    }
+
+    /// How many series.
+    pub(crate) fn len(&self) -> usize {
+        self.read().ids.len()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn define_next(&mut self, key: &SeriesKey) -> SeriesId {
+        if let Some(id) = self.ids.get(key.text()) {
+            return *id;
+        }
+        let next_metric = u32::try_from(self.keys.len()).expect("bounded by max_series");
+        let metric = self.metrics.get(key.metric()).copied().unwrap_or(next_metric);
+        let ordinal = self.keys.get(metric as usize).map_or(0, Vec::len);
+        let id = SeriesId::new(metric, u32::try_from(ordinal).expect("bounded by max_series"));
+        self.insert(id, key.clone());
+        self.pending.insert(id);
+        id
+    }
+
+    fn insert(&mut self, id: SeriesId, key: SeriesKey) {
+        let (metric, ordinal) = (id.metric() as usize, id.ordinal() as usize);
+        if self.keys.len() <= metric {
+            self.keys.resize_with(metric + 1, Vec::new);
+        }
+        if self.keys[metric].len() <= ordinal {
+            self.keys[metric].resize(ordinal + 1, None);
+        }
+        self.metrics.insert(key.metric().to_owned(), id.metric());
+        self.ids.insert(key.shared(), id);
+        self.keys[metric][ordinal] = Some(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_ride_along_until_durable() {
+        let registry = Registry::new(3);
+        let key = |text: &str| SeriesKey::parse(text).expect(text);
+        let keys = [key("a{x=\"1\"}"), key("b"), key("a{x=\"2\"}")];
+        let (ids, definitions) = registry.resolve(&keys).expect("room");
+        assert_eq!(ids, [SeriesId::new(0, 0), SeriesId::new(1, 0), SeriesId::new(0, 1)]);
+        assert_eq!(definitions.len(), 3);
+        assert_eq!(registry.resolve(&keys[..1]).expect("known").1.len(), 1, "not durable yet");
+        registry.mark_durable(&definitions);
+        assert_eq!(registry.resolve(&keys).expect("known"), (ids, vec![]));
+        assert!(registry.resolve(&[key("c")]).is_err(), "a fourth series");
+        assert_eq!(registry.select(&"a".parse().expect("valid")).len(), 2);
+        assert_eq!(registry.key(SeriesId::new(1, 0)), Some(key("b")));
+    }
+}

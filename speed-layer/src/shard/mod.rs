@@ -1,0 +1,11 @@
+//! Shards: the state that is a fold over the log.
+//!
+//! [`Shard`] owns all series of some devices; [`SpeedState`] owns the shards, the epochs and the batch side's latest
+//! word, and is what replaying the log rebuilds. Plain values: no clocks, no tasks, no files. The one lock round
+//! [`SpeedState`] lives in the handle.
+
+mod series;
+mod state;
+
+pub(crate) use series::Shard;
+pub(crate) use state::{SpeedState, StateSettings};
