@@ -181,7 +181,7 @@ impl BatchLayer {
         let commit = flush::write(&self.inner, self.version(), &sealed).await?;
         let readings = commit.readings;
         self.reach(Gap::EpochWritten)?;
-        self.inner.catalog.commit_flush(commit).await?;
+        self.or_reload(self.inner.catalog.commit_flush(commit).await).await?;
         self.reach(Gap::FlushCommitted)?;
         self.inner.components.metrics.flushed.inc_by(readings);
         self.adopt(Vec::new()).await
@@ -191,7 +191,7 @@ impl BatchLayer {
     pub(crate) async fn publish(&self, publish: PublishCommit) -> Result<u64> {
         let _one = self.inner.committing.lock().await;
         self.reach(Gap::ViewsWritten)?;
-        let generation = self.inner.catalog.commit_publish(publish).await?;
+        let generation = self.or_reload(self.inner.catalog.commit_publish(publish).await).await?;
         self.reach(Gap::GenerationCommitted)?;
         self.inner.components.metrics.publishes.inc();
         self.adopt(Vec::new()).await?;
@@ -204,7 +204,8 @@ impl BatchLayer {
     /// The generation is unknown or was pruned.
     pub async fn revert(&self, generation: u64) -> Result<u64> {
         let _one = self.inner.committing.lock().await;
-        let number = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now()).await?;
+        let reverted = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now()).await;
+        let number = self.or_reload(reverted).await?;
         self.reach(Gap::GenerationCommitted)?;
         let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
         self.adopt(epochs).await?;
@@ -241,6 +242,16 @@ impl BatchLayer {
         self.inner.catalog.forget(&paths).await?;
         self.inner.components.metrics.objects_deleted.inc_by(paths.len() as u64);
         Ok(paths.len())
+    }
+
+    /// After a failed commit nobody knows whether it took place: memory follows what the catalog says.
+    async fn or_reload<T>(&self, committed: Result<T>) -> Result<T> {
+        if let Err(Error::Unavailable { .. }) = &committed
+            && let Err(error) = self.adopt(Vec::new()).await
+        {
+            tracing::warn!(%error, "can't reload the catalog after a failed commit");
+        }
+        committed
     }
 
     /// Loads the version that the catalog holds and has it taken over.

@@ -71,7 +71,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason() {
-        for cron in ["", "* * * *", "61 * * * *", "* * * * * * *", "every day", "* * * * MOON", "５ * * * *", "*/0 * * * *", "@never"] {
+        for cron in [
+            "",
+            "* * * *",
+            "61 * * * *",
+            "* * * * * * *",
+            "every day",
+            "* * * * MOON",
+            "５ * * * *",
+            "*/0 * * * *",
+            "@never",
+        ] {
             assert!(matches!(validate(cron), Err(Error::Refused(_))), "{cron}");
         }
     }

@@ -61,6 +61,17 @@ pub struct Serving {
 }
 
 impl Serving {
+    /// The handle over both layers.
+    pub fn new(
+        speed: SpeedLayer,
+        batch: BatchLayer,
+        sink: Arc<dyn HistorySink>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        Self { speed, batch, sink, clock, settings }
+    }
+
     /// Makes all that was acknowledged so far part of history.
     ///
     /// # Errors

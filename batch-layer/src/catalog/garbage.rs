@@ -53,7 +53,11 @@ impl Catalog {
             if live.is_some() {
                 return Err(Error::Refused(format!("{path} is needed and can't be forgotten")));
             }
-            sqlx::query("DELETE FROM objects WHERE path = $1").bind(path).execute(&mut *tx).await.attempt("forget an object")?;
+            sqlx::query("DELETE FROM objects WHERE path = $1")
+                .bind(path)
+                .execute(&mut *tx)
+                .await
+                .attempt("forget an object")?;
         }
         tx.commit().await.attempt("forget objects")
     }
@@ -84,7 +88,11 @@ async fn end_generations(conn: &mut SqliteConnection, reach: i64, now: ArrivalTi
         .execute(&mut *conn)
         .await
         .attempt("end generations")?;
-    sqlx::query("DELETE FROM views WHERE until_generation <= $1").bind(reach).execute(conn).await.attempt("forget views")?;
+    sqlx::query("DELETE FROM views WHERE until_generation <= $1")
+        .bind(reach)
+        .execute(conn)
+        .await
+        .attempt("forget views")?;
     Ok(())
 }
 
@@ -116,7 +124,8 @@ async fn droppable_epochs(conn: &mut SqliteConnection, reach: i64) -> Result<Vec
             .fetch_all(&mut *conn)
             .await
             .attempt("read reachable views")?;
-    let tenures: Vec<Tenure> = views.into_iter().map(|(partition, cut, from, until)| Tenure { partition, cut, from, until }).collect();
+    let tenures: Vec<Tenure> =
+        views.into_iter().map(|(partition, cut, from, until)| Tenure { partition, cut, from, until }).collect();
     let touched: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "SELECT e.last_position, ep.partition_start FROM epochs e LEFT JOIN epoch_partitions ep ON ep.last_position = e.last_position \
          WHERE e.dropped_at IS NULL ORDER BY e.last_position",
@@ -129,7 +138,9 @@ async fn droppable_epochs(conn: &mut SqliteConnection, reach: i64) -> Result<Vec
 
 /// The epochs, of pairs (last position, partition that it touches), that are counted wherever they touch.
 fn covered(touched: &[(i64, Option<i64>)], floors: &BTreeMap<i64, i64>) -> Vec<i64> {
-    let counted = |last: i64, partition: Option<i64>| partition.is_none_or(|p| floors.get(&p).is_some_and(|floor| last <= *floor));
+    let counted = |last: i64, partition: Option<i64>| {
+        partition.is_none_or(|p| floors.get(&p).is_some_and(|floor| last <= *floor))
+    };
     let open: BTreeSet<i64> = touched.iter().filter(|(last, p)| !counted(*last, *p)).map(|(last, _)| *last).collect();
     let mut covered: Vec<i64> = touched.iter().map(|(last, _)| *last).filter(|last| !open.contains(last)).collect();
     covered.dedup();
@@ -137,7 +148,11 @@ fn covered(touched: &[(i64, Option<i64>)], floors: &BTreeMap<i64, i64>) -> Vec<i
 }
 
 async fn drop_epoch(conn: &mut SqliteConnection, last: i64, now: ArrivalTime) -> Result<()> {
-    sqlx::query("DELETE FROM epoch_partitions WHERE last_position = $1").bind(last).execute(&mut *conn).await.attempt("drop an epoch")?;
+    sqlx::query("DELETE FROM epoch_partitions WHERE last_position = $1")
+        .bind(last)
+        .execute(&mut *conn)
+        .await
+        .attempt("drop an epoch")?;
     sqlx::query("UPDATE epochs SET dropped_at = $1, partials_path = NULL WHERE last_position = $2")
         .bind(now.0)
         .bind(last)
@@ -180,7 +195,9 @@ mod tests {
 
     #[test]
     fn generations_end_when_their_successor_is_older_than_the_grace() {
-        let check = |unpruned: &[(i64, i64)], cutoff, expected| assert_eq!(oldest_reachable(unpruned, cutoff), expected, "{unpruned:?} {cutoff}");
+        let check = |unpruned: &[(i64, i64)], cutoff, expected| {
+            assert_eq!(oldest_reachable(unpruned, cutoff), expected, "{unpruned:?} {cutoff}")
+        };
         check(&[], 100, 0);
         check(&[(1, 10), (2, 20), (3, 30)], 9, 0);
         check(&[(1, 10), (2, 20), (3, 30)], 10, 1);
@@ -209,7 +226,16 @@ mod tests {
     #[test]
     fn an_epoch_is_covered_when_all_that_it_touches_is() {
         let floors = BTreeMap::from([(0, 5), (1, 9)]);
-        let touched = [(3, Some(0)), (3, Some(1)), (4, None), (5, Some(0)), (5, Some(2)), (7, Some(0)), (7, Some(1)), (9, Some(1))];
+        let touched = [
+            (3, Some(0)),
+            (3, Some(1)),
+            (4, None),
+            (5, Some(0)),
+            (5, Some(2)),
+            (7, Some(0)),
+            (7, Some(1)),
+            (9, Some(1)),
+        ];
         assert_eq!(covered(&touched, &floors), [3, 4, 9]);
     }
 }

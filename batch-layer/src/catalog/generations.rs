@@ -107,7 +107,13 @@ impl Catalog {
         check_distinct(&publish.views)?;
         let mut tx = self.begin().await?;
         let flushed = version::flushed(&mut tx).await?;
-        let record = Record { reason: &publish.reason, job: publish.job, reverted_to: None, changed: publish.views.len(), now: publish.now };
+        let record = Record {
+            reason: &publish.reason,
+            job: publish.job,
+            reverted_to: None,
+            changed: publish.views.len(),
+            now: publish.now,
+        };
         let generation = add_generation(&mut tx, record).await?;
         for view in &publish.views {
             history::check_partition(&mut tx, view.partition).await?;
@@ -141,9 +147,11 @@ impl Catalog {
             return Err(Error::Refused(format!("generation {generation} is current")));
         }
         let (target, present) = (stored_views(&mut tx, generation).await?, stored_views(&mut tx, newest).await?);
-        let starts: BTreeSet<i64> = target.keys().chain(present.keys()).copied().filter(|s| target.get(s) != present.get(s)).collect();
+        let starts: BTreeSet<i64> =
+            target.keys().chain(present.keys()).copied().filter(|s| target.get(s) != present.get(s)).collect();
         let reason = format!("revert to generation {generation}");
-        let record = Record { reason: &reason, job: None, reverted_to: Some(stored(generation)?), changed: starts.len(), now };
+        let record =
+            Record { reason: &reason, job: None, reverted_to: Some(stored(generation)?), changed: starts.len(), now };
         let number = add_generation(&mut tx, record).await?;
         for start in starts {
             close_view(&mut tx, start, number).await?;
@@ -253,11 +261,12 @@ fn check_view(new: &NewView, current: Option<Current>, flushed: LogPosition) -> 
 }
 
 async fn current(conn: &mut SqliteConnection, start: i64) -> Result<Option<Current>> {
-    let row = sqlx::query("SELECT cut_position, readings FROM views WHERE partition_start = $1 AND until_generation IS NULL")
-        .bind(start)
-        .fetch_optional(conn)
-        .await
-        .attempt("read a current view")?;
+    let row =
+        sqlx::query("SELECT cut_position, readings FROM views WHERE partition_start = $1 AND until_generation IS NULL")
+            .bind(start)
+            .fetch_optional(conn)
+            .await
+            .attempt("read a current view")?;
     row.map(|row| {
         let mut columns = Columns::of(&row);
         Ok(Current { cut: columns.position()?, readings: columns.unsigned()? })
@@ -312,7 +321,15 @@ async fn stored_views(conn: &mut SqliteConnection, generation: u64) -> Result<BT
         .map(|row| {
             let mut columns = Columns::of(row);
             let start = columns.get()?;
-            Ok((start, StoredView { cut: columns.get()?, path: columns.get()?, cells: columns.get()?, readings: columns.get()? }))
+            Ok((
+                start,
+                StoredView {
+                    cut: columns.get()?,
+                    path: columns.get()?,
+                    cells: columns.get()?,
+                    readings: columns.get()?,
+                },
+            ))
         })
         .collect()
 }
@@ -327,7 +344,13 @@ async fn close_view(conn: &mut SqliteConnection, start: i64, generation: i64) ->
     Ok(())
 }
 
-async fn add_view(conn: &mut SqliteConnection, start: i64, view: &StoredView, kind: &str, generation: i64) -> Result<()> {
+async fn add_view(
+    conn: &mut SqliteConnection,
+    start: i64,
+    view: &StoredView,
+    kind: &str,
+    generation: i64,
+) -> Result<()> {
     let id = next_number(conn, "views").await?;
     sqlx::query(
         "INSERT INTO views (id, partition_start, cut_position, path, cells, readings, kind, from_generation) \

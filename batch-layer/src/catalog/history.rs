@@ -104,7 +104,12 @@ impl Catalog {
     /// # Errors
     /// A file to remove is no part of history, or the counts of removed and added readings differ; or the catalog can't
     /// be written. Nothing of it is kept then.
-    pub async fn commit_compaction(&self, removed: Vec<String>, added: Vec<(Option<TimeRange>, FileRef)>, now: ArrivalTime) -> Result<()> {
+    pub async fn commit_compaction(
+        &self,
+        removed: Vec<String>,
+        added: Vec<(Option<TimeRange>, FileRef)>,
+        now: ArrivalTime,
+    ) -> Result<()> {
         let mut tx = self.begin().await?;
         let mut rows_removed = 0;
         for path in &removed {
@@ -176,7 +181,10 @@ fn epoch_of(row: &SqliteRow) -> Result<EpochRow> {
 async fn check_follows(conn: &mut SqliteConnection, flush: &FlushCommit) -> Result<()> {
     let flushed = version::flushed(conn).await?;
     if flush.first != flushed.next() {
-        return Err(Error::Refused(format!("epoch {}..={} does not follow {flushed}, the last flushed position", flush.first, flush.last)));
+        return Err(Error::Refused(format!(
+            "epoch {}..={} does not follow {flushed}, the last flushed position",
+            flush.first, flush.last
+        )));
     }
     if flush.last < flush.first {
         return Err(Error::Refused(format!("epoch {}..={} is empty", flush.first, flush.last)));
@@ -210,11 +218,13 @@ async fn add_partition(conn: &mut SqliteConnection, span: TimeRange) -> Result<(
         return Err(Error::Refused(format!("partition {span} is empty")));
     }
     // Partitions do not overlap, so the last one that starts before the end is the only one that can be in the way.
-    let before = sqlx::query("SELECT span_start, span_end FROM partitions WHERE span_start < $1 ORDER BY span_start DESC LIMIT 1")
-        .bind(span.end.0)
-        .fetch_optional(&mut *conn)
-        .await
-        .attempt("look a partition up")?;
+    let before = sqlx::query(
+        "SELECT span_start, span_end FROM partitions WHERE span_start < $1 ORDER BY span_start DESC LIMIT 1",
+    )
+    .bind(span.end.0)
+    .fetch_optional(&mut *conn)
+    .await
+    .attempt("look a partition up")?;
     if let Some(row) = before {
         let other = Columns::of(&row).range()?;
         if other.overlaps(&span) {
@@ -263,7 +273,12 @@ pub(super) async fn check_partition(conn: &mut SqliteConnection, span: TimeRange
     }
 }
 
-async fn add_file(conn: &mut SqliteConnection, partition: Option<TimeRange>, file: &FileRef, now: ArrivalTime) -> Result<()> {
+async fn add_file(
+    conn: &mut SqliteConnection,
+    partition: Option<TimeRange>,
+    file: &FileRef,
+    now: ArrivalTime,
+) -> Result<()> {
     if let Some(span) = partition {
         check_partition(conn, span).await?;
         if !span.contains(EventTime(file.event_bounds.0)) || !span.contains(EventTime(file.event_bounds.1)) {
@@ -292,9 +307,17 @@ async fn add_file(conn: &mut SqliteConnection, partition: Option<TimeRange>, fil
 
 /// Takes a file out of history and says how many readings it holds.
 async fn remove_file(conn: &mut SqliteConnection, path: &str, now: ArrivalTime) -> Result<u64> {
-    let row = sqlx::query("SELECT rows_count FROM files WHERE path = $1").bind(path).fetch_optional(&mut *conn).await.attempt("look a file up")?;
+    let row = sqlx::query("SELECT rows_count FROM files WHERE path = $1")
+        .bind(path)
+        .fetch_optional(&mut *conn)
+        .await
+        .attempt("look a file up")?;
     let row = row.ok_or_else(|| Error::Refused(format!("{path} is no part of history")))?;
-    sqlx::query("DELETE FROM files WHERE path = $1").bind(path).execute(&mut *conn).await.attempt("remove a file of readings")?;
+    sqlx::query("DELETE FROM files WHERE path = $1")
+        .bind(path)
+        .execute(&mut *conn)
+        .await
+        .attempt("remove a file of readings")?;
     objects::supersede(conn, path, now).await?;
     Columns::of(&row).unsigned()
 }

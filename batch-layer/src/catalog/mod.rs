@@ -18,6 +18,7 @@ mod generations;
 mod history;
 mod jobs;
 mod objects;
+mod queue;
 mod reconciliation;
 mod rows;
 mod schedules;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Sqlite, SqlSafeStr, SqlitePool, Transaction};
+use sqlx::{Connection, SqlSafeStr, Sqlite, SqlitePool, Transaction};
 
 use crate::error::{Error, Result};
 
@@ -161,9 +162,9 @@ async fn migrator() -> Result<Migrator> {
 
 fn of_migration(error: MigrateError) -> Error {
     match error {
-        MigrateError::VersionMissing(version) => {
-            Error::Refused(format!("the catalog was written by a newer version of Weir (script {version} is unknown here)"))
-        }
+        MigrateError::VersionMissing(version) => Error::Refused(format!(
+            "the catalog was written by a newer version of Weir (script {version} is unknown here)"
+        )),
         MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => Error::corrupt("catalog", error),
         MigrateError::Execute(cause) => of_sqlx("migrate the catalog", cause),
         other => Error::unavailable("migrate the catalog", other),
@@ -182,15 +183,17 @@ impl<T> Attempt<T> for std::result::Result<T, sqlx::Error> {
     }
 }
 
-/// SQLITE_CORRUPT and SQLITE_NOTADB.
-const CORRUPT_CODES: [&str; 2] = ["11", "26"];
+/// Whether SQLite says that the file is damaged (SQLITE_CORRUPT) or none of its own (SQLITE_NOTADB).
+fn damaged(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
 
 fn of_sqlx(what: &'static str, error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Error::corrupt("catalog", format!("{what}: {error}")),
-        sqlx::Error::Database(cause) if cause.code().is_some_and(|c| CORRUPT_CODES.contains(&&*c)) => {
-            Error::corrupt("catalog", format!("{what}: {error}"))
-        }
-        _ => Error::unavailable(what, error),
-    }
+    let corrupt = match &error {
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound => true,
+        sqlx::Error::Database(cause) => damaged(&**cause),
+        _ => false,
+    };
+    if corrupt { Error::corrupt("catalog", format!("{what}: {error}")) } else { Error::unavailable(what, error) }
 }

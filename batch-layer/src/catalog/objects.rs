@@ -18,10 +18,11 @@ impl Catalog {
     /// The catalog can't be read or is corrupt.
     pub async fn all_objects(&self) -> Result<Vec<(ObjectRef, ObjectKind)>> {
         let mut tx = self.snapshot().await?;
-        let rows = sqlx::query("SELECT path, bytes, block_sums, kind FROM objects WHERE condemned_at IS NULL ORDER BY path")
-            .fetch_all(&mut *tx)
-            .await
-            .attempt("list objects")?;
+        let rows =
+            sqlx::query("SELECT path, bytes, block_sums, kind FROM objects WHERE condemned_at IS NULL ORDER BY path")
+                .fetch_all(&mut *tx)
+                .await
+                .attempt("list objects")?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
@@ -32,12 +33,21 @@ impl Catalog {
 }
 
 fn kind_of(name: &str) -> Result<ObjectKind> {
-    let kinds = [ObjectKind::Readings, ObjectKind::Quarantine, ObjectKind::Partials, ObjectKind::View, ObjectKind::Series];
-    kinds.into_iter().find(|k| k.name() == name).ok_or_else(|| Error::corrupt("catalog", format!("unknown kind of object {name:?}")))
+    let kinds =
+        [ObjectKind::Readings, ObjectKind::Quarantine, ObjectKind::Partials, ObjectKind::View, ObjectKind::Series];
+    kinds
+        .into_iter()
+        .find(|k| k.name() == name)
+        .ok_or_else(|| Error::corrupt("catalog", format!("unknown kind of object {name:?}")))
 }
 
 /// Adds an object, or takes one of the same path and content into use again: paths carry a hash of the content.
-pub(super) async fn add(conn: &mut SqliteConnection, kind: ObjectKind, object: &ObjectRef, now: ArrivalTime) -> Result<()> {
+pub(super) async fn add(
+    conn: &mut SqliteConnection,
+    kind: ObjectKind,
+    object: &ObjectRef,
+    now: ArrivalTime,
+) -> Result<()> {
     let sums = bytes_of_sums(&object.block_sums);
     let bytes = stored(object.bytes)?;
     let known = sqlx::query("SELECT kind, bytes, block_sums, condemned_at FROM objects WHERE path = $1")
@@ -58,19 +68,31 @@ pub(super) async fn add(conn: &mut SqliteConnection, kind: ObjectKind, object: &
         return Ok(());
     };
     let mut columns = Columns::of(&row);
-    let same = columns.get::<String>()? == kind.name() && columns.get::<i64>()? == bytes && columns.get::<Vec<u8>>()? == sums;
-    if !same {
+    let known: (String, i64, Vec<u8>) = (columns.get()?, columns.get()?, columns.get()?);
+    if known != (kind.name().to_owned(), bytes, sums) {
         return Err(Error::corrupt(&object.path, "another object of this path is in the catalog"));
     }
     if columns.optional_time()?.is_some() {
-        return Err(Error::unavailable(format!("use {}", object.path), "an object of this path is being deleted: write it again"));
+        return Err(Error::unavailable(
+            format!("use {}", object.path),
+            "an object of this path is being deleted: write it again",
+        ));
     }
-    sqlx::query("UPDATE objects SET superseded_at = NULL WHERE path = $1").bind(&object.path).execute(conn).await.attempt("use an object again")?;
+    sqlx::query("UPDATE objects SET superseded_at = NULL WHERE path = $1")
+        .bind(&object.path)
+        .execute(conn)
+        .await
+        .attempt("use an object again")?;
     Ok(())
 }
 
 /// Says that nothing new will read this object; it stays for those who are reading it.
 pub(super) async fn supersede(conn: &mut SqliteConnection, path: &str, now: ArrivalTime) -> Result<()> {
-    sqlx::query("UPDATE objects SET superseded_at = $1 WHERE path = $2").bind(now.0).bind(path).execute(conn).await.attempt("supersede an object")?;
+    sqlx::query("UPDATE objects SET superseded_at = $1 WHERE path = $2")
+        .bind(now.0)
+        .bind(path)
+        .execute(conn)
+        .await
+        .attempt("supersede an object")?;
     Ok(())
 }

@@ -91,7 +91,11 @@ impl Catalog {
                 newest = next_number(&mut tx, "reconciliation").await?;
                 add(&mut tx, newest, row).await?;
             }
-            sqlx::query("DELETE FROM reconciliation WHERE id <= $1").bind(newest - KEPT).execute(&mut *tx).await.attempt("forget old differences")?;
+            sqlx::query("DELETE FROM reconciliation WHERE id <= $1")
+                .bind(newest - KEPT)
+                .execute(&mut *tx)
+                .await
+                .attempt("forget old differences")?;
             tx.commit().await.attempt("note differences")?;
         }
         Ok(())

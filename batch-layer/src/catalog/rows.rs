@@ -81,9 +81,12 @@ impl<'r> Columns<'r> {
 
     /// The same of an object that may be absent.
     pub(super) fn optional_object(&mut self) -> Result<Option<ObjectRef>> {
-        let (path, bytes, sums) = (self.get::<Option<String>>()?, self.optional_unsigned()?, self.get::<Option<Vec<u8>>>()?);
+        let (path, bytes, sums) =
+            (self.get::<Option<String>>()?, self.optional_unsigned()?, self.get::<Option<Vec<u8>>>()?);
         match (path, bytes, sums) {
-            (Some(path), Some(bytes), Some(sums)) => Ok(Some(ObjectRef { block_sums: sums_of(&path, &sums)?, path, bytes })),
+            (Some(path), Some(bytes), Some(sums)) => {
+                Ok(Some(ObjectRef { block_sums: sums_of(&path, &sums)?, path, bytes }))
+            }
             (None, None, None) => Ok(None),
             (path, ..) => Err(Error::corrupt("catalog", format!("the row of `objects` for {path:?} is missing"))),
         }
@@ -102,7 +105,11 @@ pub(super) fn stored(value: u64) -> Result<i64> {
 /// The number after the last one that this counter gave; never given twice, even if rows are deleted.
 pub(super) async fn next_number(conn: &mut SqliteConnection, counter: &'static str) -> Result<i64> {
     let what = "count up in the catalog";
-    sqlx::query("UPDATE counters SET value = value + 1 WHERE name = $1").bind(counter).execute(&mut *conn).await.attempt(what)?;
+    sqlx::query("UPDATE counters SET value = value + 1 WHERE name = $1")
+        .bind(counter)
+        .execute(&mut *conn)
+        .await
+        .attempt(what)?;
     sqlx::query_scalar("SELECT value FROM counters WHERE name = $1").bind(counter).fetch_one(conn).await.attempt(what)
 }
 
@@ -139,6 +146,9 @@ pub(super) fn serialize_time<S: Serializer>(time: &ArrivalTime, to: S) -> std::r
 }
 
 /// An instant as RFC 3339, or null.
-pub(super) fn serialize_optional_time<S: Serializer>(time: &Option<ArrivalTime>, to: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn serialize_optional_time<S: Serializer>(
+    time: &Option<ArrivalTime>,
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
     time.map(|t| t.to_string()).serialize(to)
 }

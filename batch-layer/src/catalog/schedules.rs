@@ -52,7 +52,11 @@ impl Catalog {
     pub async fn put_schedule(&self, row: ScheduleRow) -> Result<()> {
         check(&row)?;
         let mut tx = self.begin().await?;
-        sqlx::query("DELETE FROM schedules WHERE name = $1").bind(&row.name).execute(&mut *tx).await.attempt("keep a schedule")?;
+        sqlx::query("DELETE FROM schedules WHERE name = $1")
+            .bind(&row.name)
+            .execute(&mut *tx)
+            .await
+            .attempt("keep a schedule")?;
         sqlx::query("INSERT INTO schedules (name, cron, kind, lookback, enabled, next_at, last_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
             .bind(&row.name)
             .bind(&row.cron)
@@ -73,10 +77,11 @@ impl Catalog {
     /// The catalog can't be read or is corrupt.
     pub async fn schedules(&self) -> Result<Vec<ScheduleRow>> {
         let mut tx = self.snapshot().await?;
-        let rows = sqlx::query("SELECT name, cron, kind, lookback, enabled, next_at, last_at FROM schedules ORDER BY name")
-            .fetch_all(&mut *tx)
-            .await
-            .attempt("list schedules")?;
+        let rows =
+            sqlx::query("SELECT name, cron, kind, lookback, enabled, next_at, last_at FROM schedules ORDER BY name")
+                .fetch_all(&mut *tx)
+                .await
+                .attempt("list schedules")?;
         rows.iter().map(schedule_of).collect()
     }
 
@@ -86,7 +91,11 @@ impl Catalog {
     /// There is none of this name; or the catalog can't be written.
     pub async fn delete_schedule(&self, name: &str) -> Result<()> {
         let mut tx = self.begin().await?;
-        let deleted = sqlx::query("DELETE FROM schedules WHERE name = $1").bind(name).execute(&mut *tx).await.attempt("delete a schedule")?;
+        let deleted = sqlx::query("DELETE FROM schedules WHERE name = $1")
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .attempt("delete a schedule")?;
         if deleted.rows_affected() == 0 {
             return Err(not_found(name));
         }

@@ -19,7 +19,11 @@ impl Catalog {
     /// The catalog can't be read or is corrupt.
     pub async fn meta(&self, name: &str) -> Result<Option<String>> {
         let mut tx = self.snapshot().await?;
-        sqlx::query_scalar("SELECT value FROM meta WHERE name = $1").bind(name).fetch_optional(&mut *tx).await.attempt("read meta")
+        sqlx::query_scalar("SELECT value FROM meta WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *tx)
+            .await
+            .attempt("read meta")
     }
 
     /// Keeps a value under this name, in place of the one before.
@@ -28,9 +32,19 @@ impl Catalog {
     /// The catalog can't be written.
     pub async fn set_meta(&self, name: &str, value: &str) -> Result<()> {
         let mut tx = self.begin().await?;
-        let changed = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2").bind(value).bind(name).execute(&mut *tx).await.attempt("set meta")?;
+        let changed = sqlx::query("UPDATE meta SET value = $1 WHERE name = $2")
+            .bind(value)
+            .bind(name)
+            .execute(&mut *tx)
+            .await
+            .attempt("set meta")?;
         if changed.rows_affected() == 0 {
-            sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2)").bind(name).bind(value).execute(&mut *tx).await.attempt("set meta")?;
+            sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2)")
+                .bind(name)
+                .bind(value)
+                .execute(&mut *tx)
+                .await
+                .attempt("set meta")?;
         }
         tx.commit().await.attempt("set meta")
     }
@@ -41,7 +55,10 @@ impl Catalog {
     /// The catalog can't be read or is corrupt.
     pub async fn lateness(&self) -> Result<Vec<(String, Vec<f64>)>> {
         let mut tx = self.snapshot().await?;
-        let rows = sqlx::query("SELECT metric, weights FROM lateness ORDER BY metric").fetch_all(&mut *tx).await.attempt("read lateness")?;
+        let rows = sqlx::query("SELECT metric, weights FROM lateness ORDER BY metric")
+            .fetch_all(&mut *tx)
+            .await
+            .attempt("read lateness")?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
@@ -85,9 +102,17 @@ impl Catalog {
 }
 
 /// Adds a file of states of series after the others and retires those that it replaces.
-pub(super) async fn replace_series_files(conn: &mut SqliteConnection, series: &SeriesCommit, now: ArrivalTime) -> Result<()> {
+pub(super) async fn replace_series_files(
+    conn: &mut SqliteConnection,
+    series: &SeriesCommit,
+    now: ArrivalTime,
+) -> Result<()> {
     for path in &series.replaces {
-        let removed = sqlx::query("DELETE FROM series_files WHERE path = $1").bind(path).execute(&mut *conn).await.attempt("replace a file of series")?;
+        let removed = sqlx::query("DELETE FROM series_files WHERE path = $1")
+            .bind(path)
+            .execute(&mut *conn)
+            .await
+            .attempt("replace a file of series")?;
         if removed.rows_affected() == 0 {
             return Err(Error::Refused(format!("{path} is no current file of series")));
         }
@@ -105,7 +130,12 @@ pub(super) async fn replace_series_files(conn: &mut SqliteConnection, series: &S
 }
 
 /// Adds a file of quarantined readings.
-pub(super) async fn add_quarantine_file(conn: &mut SqliteConnection, object: &ObjectRef, rows: u64, now: ArrivalTime) -> Result<()> {
+pub(super) async fn add_quarantine_file(
+    conn: &mut SqliteConnection,
+    object: &ObjectRef,
+    rows: u64,
+    now: ArrivalTime,
+) -> Result<()> {
     objects::add(conn, ObjectKind::Quarantine, object, now).await?;
     sqlx::query("INSERT INTO quarantine_files (path, rows_count) VALUES ($1, $2)")
         .bind(&object.path)

@@ -36,13 +36,17 @@ impl Catalog {
 
 /// The last position of the newest flushed epoch.
 pub(super) async fn flushed(conn: &mut SqliteConnection) -> Result<LogPosition> {
-    let row = sqlx::query("SELECT MAX(last_position) FROM epochs").fetch_one(conn).await.attempt("read the flushed position")?;
+    let row = sqlx::query("SELECT MAX(last_position) FROM epochs")
+        .fetch_one(conn)
+        .await
+        .attempt("read the flushed position")?;
     Ok(LogPosition(Columns::of(&row).optional_unsigned()?.unwrap_or(0)))
 }
 
 /// The newest generation, 0 before the first.
 pub(super) async fn current_generation(conn: &mut SqliteConnection) -> Result<u64> {
-    let row = sqlx::query("SELECT MAX(number) FROM generations").fetch_one(conn).await.attempt("read the generation")?;
+    let row =
+        sqlx::query("SELECT MAX(number) FROM generations").fetch_one(conn).await.attempt("read the generation")?;
     Ok(Columns::of(&row).optional_unsigned()?.unwrap_or(0))
 }
 
@@ -59,7 +63,9 @@ async fn partitions(conn: &mut SqliteConnection) -> Result<Vec<Partition>> {
         })
         .collect::<Result<_>>()?;
     match partitions.windows(2).find(|pair| pair[0].span.overlaps(&pair[1].span)) {
-        Some(pair) => Err(Error::corrupt("catalog", format!("partitions {} and {} overlap", pair[0].span, pair[1].span))),
+        Some(pair) => {
+            Err(Error::corrupt("catalog", format!("partitions {} and {} overlap", pair[0].span, pair[1].span)))
+        }
         None => Ok(partitions),
     }
 }
@@ -90,7 +96,10 @@ async fn attach_views(version: &mut HistoryVersion, conn: &mut SqliteConnection)
         let mut columns = Columns::of(row);
         let slot = slot(&at, columns.get()?)?;
         if version.partitions[slot].view.replace(Arc::new(view_of(&mut columns)?)).is_some() {
-            return Err(Error::corrupt("catalog", format!("two current views of partition {}", version.partitions[slot].span)));
+            return Err(Error::corrupt(
+                "catalog",
+                format!("two current views of partition {}", version.partitions[slot].span),
+            ));
         }
     }
     Ok(())

@@ -85,7 +85,7 @@ fn sorted_input(partitions: Vec<Arc<dyn PartitionStream>>) -> DfResult<Arc<dyn E
     if inputs == 1 {
         return Ok(Arc::new(table));
     }
-    // Round robin among equal rows would break MERGE-1.
+    // Round robin among equal rows would let an earlier input win (MERGE-1).
     Ok(Arc::new(SortPreservingMergeExec::new(ordering(), Arc::new(table)).with_round_robin_repartition(false)))
 }
 

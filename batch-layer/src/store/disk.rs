@@ -149,12 +149,15 @@ impl Drop for Staged {
     }
 }
 
-/// Creates the root and makes its name durable, and that of each parent made for it.
+/// Creates the root and makes its name durable, and those of the directories above it.
 pub(super) fn create_root(root: &FsPath) -> std::io::Result<()> {
     let root = std::path::absolute(root)?;
     let missing: Vec<&FsPath> = root.ancestors().take_while(|dir| !dir.exists()).collect();
     create_private(&root)?;
-    missing.into_iter().filter_map(FsPath::parent).try_for_each(sync_dir)
+    missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync_dir)?;
+    // Who made the rest may have died before its sync. Not all of it need be ours to read, or on a disk at all.
+    root.ancestors().skip(1 + missing.len()).for_each(|dir| drop(sync_dir(dir)));
+    Ok(())
 }
 
 fn create_private(dir: &FsPath) -> std::io::Result<()> {

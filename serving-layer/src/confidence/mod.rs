@@ -1,4 +1,31 @@
 //! Confidence: how complete a value is, where its final value lies, and how settled its bucket is.
+//!
+//! Owns: the model that turns what is known of a cell into completeness, an interval and a score. Pure functions.
+//! Does **not** own: lateness and tails (the speed layer learns them), where the numbers came from, what is missing
+//! for structural reasons (the caller sets the score to null then), the labels that past scores are measured by.
+//!
+//! ```text
+//! lateness table ─► arrivals ─┐  (per metric and bucket)
+//! partial, tail ──────────────┴─► outlook ─► merge over a group ─► assess ─► completeness, intervals, score
+//! ```
+//!
+//! Invariants: completeness and score are finite and within `0..=1`, the score below 1; an interval is finite, holds
+//! the value shown, and is `None` where there is no value.
+//!
+//! What the numbers rest on is stated where it is used; constants called *stated* are guesses to be replaced by
+//! measured errors, and until [`LABELS_MIN`] labelled buckets stand behind them no answer is called calibrated.
+
+mod model;
+mod arrivals;
+mod exposure;
+mod outlook;
+mod missing;
+mod values;
+mod normal;
+
+pub use arrivals::Arrivals;
+pub use model::{Assessment, Evidence, LABELS_MIN, Model};
+pub use outlook::Outlook;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,3 +55,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

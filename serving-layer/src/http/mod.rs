@@ -1,1 +1,226 @@
-//! HTTP.
+//! HTTP: the doors of the server.
+//!
+//! Owns routes, the form of requests and answers, statuses ([`error`](self) decides them in one place), limits on what
+//! is taken in, and the serving of connections. Does **not** own what is asked for: readings go to the speed layer,
+//! questions to `query` and `sql`, jobs to the batch layer's catalog.
+//!
+//! ```text
+//! connection ─► server ─► metrics, panics, compression ─► route ─► params, body ─► admission ─► Serving
+//!                                                           └──► Problem (problem+json) or an answer, streamed
+//! ```
+
+mod admission;
+mod body;
+mod encode;
+mod error;
+mod generations;
+mod influx;
+mod influx_v3;
+mod ingest;
+mod job_events;
+mod jobs;
+mod metrics;
+mod openapi;
+mod operations;
+mod params;
+mod prometheus;
+mod query;
+mod readings;
+mod realtime;
+mod reconciliation;
+mod schedules;
+mod series;
+mod server;
+mod sql;
+mod status;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::compression::CompressionLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use metrics::Metrics;
+pub use server::serve;
+
+use crate::serving::Serving;
+
+/// Bytes of bodies that may be in memory before they are decoded, of all requests together.
+const BODIES_BYTES: usize = 512 << 20;
+/// Most followers of jobs; each asks the catalog again and again.
+const FOLLOWERS: usize = 64;
+
+/// What the routes work with.
+#[derive(Debug, Clone)]
+pub struct HttpState {
+    /// The serving layer.
+    pub serving: Serving,
+    /// All counters, for `/metrics`.
+    pub registry: Arc<Registry>,
+    /// Whether the log is replayed and requests are welcome, for `/ready`.
+    pub ready: Arc<AtomicBool>,
+    /// The counters of HTTP.
+    pub metrics: Metrics,
+}
+
+/// What the routes share.
+#[derive(Debug)]
+struct App {
+    serving: Serving,
+    registry: Arc<Registry>,
+    ready: Arc<AtomicBool>,
+    metrics: Metrics,
+    /// One permit for each query that runs.
+    queries: Arc<Semaphore>,
+    /// One permit for each query that waits for its turn.
+    waiting: Semaphore,
+    /// One permit for each byte of a body.
+    bodies: Arc<Semaphore>,
+    /// One permit for each large body being decoded: what it decodes to is many times larger.
+    decoders: Arc<Semaphore>,
+    /// One permit for each follower of a job.
+    followers: Arc<Semaphore>,
+    /// How much was refused or turned away, by reason, for `/v1/status`.
+    shed: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl App {
+    fn new(state: HttpState) -> Self {
+        let queries = state.serving.settings.queries_at_once.max(1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            serving: state.serving,
+            registry: state.registry,
+            ready: state.ready,
+            metrics: state.metrics,
+            queries: Arc::new(Semaphore::new(queries)),
+            waiting: Semaphore::new(queries * 4),
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES)),
+            decoders: Arc::new(Semaphore::new((2 * cores).max(4))),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+            shed: Mutex::default(),
+        }
+    }
+}
+
+/// The routes of the server.
+pub fn router(state: HttpState) -> Router {
+    let app = Arc::new(App::new(state));
+    let (router, api) = routes().split_for_parts();
+    let api: Arc<str> = api.to_json().expect("a description of routes is plain data").into();
+    let compressible = DefaultPredicate::new().and(NotForContentType::const_new("application/vnd.apache"));
+    router
+        .route("/openapi.json", get(move || openapi::answer(Arc::clone(&api))))
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::not_allowed)
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
+        .with_state(app)
+}
+
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(data_routes()).merge(batch_routes()).merge(own_routes())
+}
+
+/// Readings in, answers out.
+fn data_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(readings::write))
+        .routes(routes!(influx::write_v1))
+        .routes(routes!(influx::write_v2))
+        .routes(routes!(influx_v3::write_v3))
+        .routes(routes!(influx::ping_v1))
+        .routes(routes!(influx::ping_v2))
+        .routes(routes!(query::query))
+        .routes(routes!(query::explain))
+        .routes(routes!(realtime::realtime))
+        .routes(routes!(series::metrics))
+        .routes(routes!(series::series))
+        .routes(routes!(sql::sql))
+}
+
+/// Work on history.
+fn batch_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(jobs::list, jobs::create))
+        .routes(routes!(jobs::show, jobs::cancel))
+        .routes(routes!(job_events::follow))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::show, schedules::put, schedules::delete))
+        .routes(routes!(generations::list))
+        .routes(routes!(generations::revert))
+        .routes(routes!(reconciliation::list))
+}
+
+/// How the server itself is.
+fn own_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(status::status))
+        .routes(routes!(operations::health))
+        .routes(routes!(operations::ready))
+        .routes(routes!(operations::metrics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_names_every_route() {
+        let (_, api) = routes().split_for_parts();
+        let api: serde_json::Value = serde_json::from_str(&api.to_json().expect("json")).expect("json");
+        assert_eq!(api["openapi"].as_str().map(|v| &v[..3]), Some("3.1"));
+        let paths = api["paths"].as_object().expect("paths");
+        for (path, methods) in [
+            ("/v1/readings", "post"),
+            ("/api/v2/write", "post"),
+            ("/api/v3/write_lp", "post"),
+            ("/write", "post"),
+            ("/v1/query", "get"),
+            ("/v1/explain", "get"),
+            ("/v1/realtime", "get"),
+            ("/v1/metrics", "get"),
+            ("/v1/series", "get"),
+            ("/v1/sql", "post"),
+            ("/v1/jobs", "get post"),
+            ("/v1/jobs/{id}", "get delete"),
+            ("/v1/jobs/{id}/events", "get"),
+            ("/v1/schedules", "get"),
+            ("/v1/schedules/{name}", "get put delete"),
+            ("/v1/generations", "get"),
+            ("/v1/generations/{generation}/revert", "post"),
+            ("/v1/reconciliation", "get"),
+            ("/v1/status", "get"),
+            ("/health", "get"),
+            ("/ready", "get"),
+            ("/metrics", "get"),
+        ] {
+            for method in methods.split(' ') {
+                assert!(paths[path].get(method).is_some(), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_named_part_of_the_description_exists() {
+        let (_, api) = routes().split_for_parts();
+        let text = api.to_json().expect("json");
+        let api: serde_json::Value = serde_json::from_str(&text).expect("json");
+        for name in text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(api["components"]["schemas"].get(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,1 +1,22 @@
-//! Metric queries.
+//! Metric queries: the snapshot becomes points.
+//!
+//! Owns: which sources count a bucket, when raw readings must be asked, grouping, and the form of the answer. Does
+//! **not** own: the arithmetic of aggregates (`schemas`), reading of files (batch layer), the meaning of scores
+//! ([`crate::confidence`]).
+//!
+//! ```text
+//! snapshot ─► segments (one per partition, one per gap between) ─► merge: view (+) epochs after its cut ─► steps
+//!                                                   └─► cells that only raw readings can tell ─► resolve ─┘
+//! ```
+//!
+//! MRG-1: in each segment a log position counts either in the view or in the epochs after its cut, never in both.
+
+mod answer;
+mod cells;
+mod explain;
+mod groups;
+mod merge;
+mod raw;
+
+pub use answer::{Assessed, assess};
+pub use cells::{CellPoint, CellQuery, SeriesCells, cells};

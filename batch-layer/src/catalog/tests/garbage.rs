@@ -40,7 +40,10 @@ async fn generations_end_after_their_grace_and_the_current_one_never() {
     let version = catalog.load_version().await.expect("load");
     assert_eq!((version.flushed, version.uncovered.len()), (LogPosition(3), 0));
     let epochs = catalog.epochs_between(LogPosition(0), LogPosition(9)).await.expect("epochs");
-    assert!(epochs.len() == 3 && epochs.iter().all(|e| e.dropped && e.partials.is_none()), "the record of epochs stays");
+    assert!(
+        epochs.len() == 3 && epochs.iter().all(|e| e.dropped && e.partials.is_none()),
+        "the record of epochs stays"
+    );
     catalog.commit_flush(flush(4, &[0], &[])).await.expect("and goes on");
 }
 
@@ -52,7 +55,10 @@ async fn a_reverted_view_is_reachable_again() {
     let version = catalog.load_version().await.expect("load");
     assert_eq!(version.partitions[0].cut(), LogPosition(1));
     let uncovered = catalog.uncovered_epochs().await.expect("epochs");
-    assert!(uncovered.len() == 2 && uncovered.iter().all(|e| e.partials.is_some()), "what is not counted keeps its partials");
+    assert!(
+        uncovered.len() == 2 && uncovered.iter().all(|e| e.partials.is_some()),
+        "what is not counted keeps its partials"
+    );
 }
 
 #[tokio::test]
@@ -69,9 +75,14 @@ async fn a_partition_that_lost_its_view_keeps_the_partials() {
 #[tokio::test]
 async fn replaced_files_wait_for_their_grace() {
     let catalog = memory().await;
-    let series = |path: &str, replaces: &[&str]| Some(SeriesCommit { object: object(path), replaces: replaces.iter().map(|p| (*p).into()).collect() });
+    let series = |path: &str, replaces: &[&str]| {
+        Some(SeriesCommit { object: object(path), replaces: replaces.iter().map(|p| (*p).into()).collect() })
+    };
     catalog.commit_flush(FlushCommit { series: series("series/1", &[]), ..flush(1, &[0], &[0]) }).await.expect("flush");
-    catalog.commit_flush(FlushCommit { series: series("series/2", &["series/1"]), ..flush(2, &[0], &[]) }).await.expect("flush");
+    catalog
+        .commit_flush(FlushCommit { series: series("series/2", &["series/1"]), ..flush(2, &[0], &[]) })
+        .await
+        .expect("flush");
     let large = FileRef { rows: 20, ..file("readings/0/large", 0, 1) };
     let removed = vec!["readings/0/1".into(), "readings/0/2".into()];
     catalog.commit_compaction(removed, vec![(Some(hour(0)), large)], ArrivalTime(50)).await.expect("compact");

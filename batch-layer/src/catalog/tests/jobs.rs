@@ -3,7 +3,7 @@
 use super::super::{CancelOutcome, JobKind, JobState, NewJob, RetryPolicy};
 use super::*;
 
-fn job(reason: &str, priority: i64) -> NewJob {
+pub(super) fn job(reason: &str, priority: i64) -> NewJob {
     NewJob {
         kind: JobKind::Recompute,
         range: hour(0),
@@ -91,7 +91,10 @@ async fn a_failed_job_is_tried_again_ever_later_then_fails() {
         assert!(catalog.claim(now).await.expect("claim").is_some());
         let state = catalog.finish(id, now, Err("no disk".into()), Some(RETRY)).await.expect("finish");
         let row = catalog.job(id).await.expect("job");
-        assert_eq!((state, row.state, row.not_before), (JobState::Queued, JobState::Queued, ArrivalTime(now.0 + delay)));
+        assert_eq!(
+            (state, row.state, row.not_before),
+            (JobState::Queued, JobState::Queued, ArrivalTime(now.0 + delay))
+        );
         assert_eq!(row.error.as_deref(), Some("no disk"));
         assert_eq!(catalog.claim(ArrivalTime(now.0 + delay - 1)).await.expect("claim"), None);
         now = row.not_before;
@@ -139,7 +142,11 @@ async fn cancelling_depends_on_the_state() {
     let quick = catalog.enqueue(job("c", 0)).await.expect("enqueue");
     catalog.claim(now).await.expect("claim");
     catalog.cancel(quick, now).await.expect("cancel");
-    assert_eq!(catalog.finish(quick, now, Ok(()), None).await.expect("finish"), JobState::Succeeded, "it was done before");
+    assert_eq!(
+        catalog.finish(quick, now, Ok(()), None).await.expect("finish"),
+        JobState::Succeeded,
+        "it was done before"
+    );
     assert!(matches!(catalog.cancel(99, now).await, Err(Error::NotFound(_))));
     assert!(matches!(catalog.cancel_requested(99).await, Err(Error::NotFound(_))));
 }
@@ -164,17 +171,24 @@ async fn a_restart_takes_up_what_was_running() {
 }
 
 #[tokio::test]
-async fn the_same_work_waits_once() {
+async fn the_same_work_waits_once_and_none_of_it_is_lost() {
     let catalog = memory().await;
-    assert_eq!(catalog.enqueue_unless_queued(job("nightly", 0)).await.expect("enqueue"), Some(1));
-    let later = NewJob { range: hour(1), ..job("nightly", 0) };
-    assert_eq!(catalog.enqueue_unless_queued(later.clone()).await.expect("enqueue"), None);
-    let other = NewJob { selector: Some("m".into()), ..later.clone() };
-    assert_eq!(catalog.enqueue_unless_queued(other.clone()).await.expect("enqueue"), Some(2));
-    assert_eq!(catalog.enqueue_unless_queued(other).await.expect("enqueue"), None);
-    assert_eq!(catalog.enqueue_unless_queued(NewJob { kind: JobKind::Fold, ..later.clone() }).await.expect("enqueue"), Some(3));
+    let enqueue = async |job: NewJob| catalog.enqueue_unless_queued(job).await.expect("enqueue");
+    let on = |range| NewJob { range, ..job("nightly", 0) };
+    assert_eq!(enqueue(on(hour(1))).await, Some(1));
+    assert_eq!(enqueue(on(hour(1))).await, None);
+    assert_eq!(enqueue(on(hour(2))).await, None, "it adjoins");
+    assert_eq!(enqueue(on(TimeRange::new(1, HOUR + 1))).await, None, "it overlaps");
+    assert_eq!(catalog.job(1).await.expect("job").range, TimeRange::new(1, 3 * HOUR));
+    assert_eq!(enqueue(on(TimeRange::new(0, 1))).await, None, "it adjoins at the other end");
+    assert_eq!(catalog.job(1).await.expect("job").range, TimeRange::new(0, 3 * HOUR));
+    assert_eq!(enqueue(on(hour(7))).await, Some(2), "another stretch of time");
+    assert_eq!(enqueue(NewJob { selector: Some("m".into()), ..on(hour(1)) }).await, Some(3));
+    assert_eq!(enqueue(NewJob { selector: Some("m".into()), ..on(hour(1)) }).await, None);
+    assert_eq!(enqueue(NewJob { kind: JobKind::Fold, ..on(hour(1)) }).await, Some(4));
+    assert_eq!(enqueue(NewJob { range: hour(1), ..job("hourly", 0) }).await, Some(5));
     catalog.claim(ArrivalTime(5)).await.expect("claim");
-    assert_eq!(catalog.enqueue_unless_queued(later).await.expect("enqueue"), Some(4), "one that runs does not count");
+    assert_eq!(enqueue(on(hour(1))).await, Some(6), "one that runs does not count");
 }
 
 #[tokio::test]

@@ -73,7 +73,10 @@ fn flush(position: u64, hours: &[i64], new: &[i64]) -> FlushCommit {
         readings: 10 * hours.len() as u64,
         event_bounds: hours.first().zip(hours.last()).map(|(a, b)| (a * HOUR, (b + 1) * HOUR - 1)),
         partials: Some(object(&format!("partials/{position}"))),
-        files: hours.iter().map(|n| (Some(hour(*n)), file(&format!("readings/{n}/{position}"), *n, position))).collect(),
+        files: hours
+            .iter()
+            .map(|n| (Some(hour(*n)), file(&format!("readings/{n}/{position}"), *n, position)))
+            .collect(),
         new_partitions: new.iter().map(|n| hour(*n)).collect(),
         touched: hours.iter().map(|n| (EventTime(n * HOUR), 10)).collect(),
         now: ArrivalTime(position as i64),

@@ -47,6 +47,24 @@ async fn only_the_owner_may_read_it() {
 }
 
 #[tokio::test]
+async fn commits_are_synced_and_the_library_is_sound() {
+    let directory = Directory::new();
+    let catalog = Catalog::open(&directory.file()).await.expect("open");
+    let mut connection = catalog.writer.acquire().await.expect("acquire");
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.expect("mode");
+    let synchronous: i64 =
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.expect("synchronous");
+    let foreign_keys: i64 =
+        sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut *connection).await.expect("foreign keys");
+    assert_eq!((mode.as_str(), synchronous, foreign_keys), ("wal", 2, 1));
+    // Older ones can corrupt a database when the write-ahead log starts over.
+    let version: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut *connection).await.expect("version");
+    let version: Vec<u32> = version.split('.').map(|part| part.parse().expect("a number")).collect();
+    assert!(version >= vec![3, 51, 3], "{version:?}");
+}
+
+#[tokio::test]
 async fn what_is_no_catalog_is_not_opened() {
     let directory = Directory::new();
     assert!(matches!(Catalog::open(&directory.0.join("missing/catalog.db")).await, Err(Error::Unavailable { .. })));
@@ -108,7 +126,13 @@ async fn readers_see_whole_commits_while_writers_write() {
         async move {
             for position in 2..60 {
                 catalog.commit_flush(flush(position, &[0, 1], &[])).await.expect("flush");
-                catalog.commit_publish(publish(vec![view(0, position, 10 * position), view(1, position, 10 * position)], 0)).await.expect("publish");
+                catalog
+                    .commit_publish(publish(
+                        vec![view(0, position, 10 * position), view(1, position, 10 * position)],
+                        0,
+                    ))
+                    .await
+                    .expect("publish");
             }
         }
     });
@@ -120,4 +144,25 @@ async fn readers_see_whole_commits_while_writers_write() {
         assert_eq!(version.uncovered.len() as u64, version.flushed.0 - a.cut().0);
     }
     writer.await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_handles_of_one_file_wait_for_each_other() {
+    let directory = Directory::new();
+    Catalog::open(&directory.file()).await.expect("open").close().await;
+    let mut writers = Vec::new();
+    for name in ["a", "b"] {
+        let catalog = Catalog::open(&directory.file()).await.expect("open");
+        writers.push(tokio::spawn(async move {
+            for n in 0..60 {
+                // Reads before it writes: unless it locks at once, the other may write in between.
+                catalog.enqueue_unless_queued(jobs::job(&format!("{name}{n}"), 0)).await.expect("enqueue");
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    let catalog = Catalog::open(&directory.file()).await.expect("open");
+    assert_eq!(catalog.jobs(1_000).await.expect("jobs").len(), 120);
 }

@@ -12,7 +12,8 @@ async fn a_publish_changes_many_partitions_at_once() {
     assert_eq!(catalog.commit_publish(publish(vec![empty, view(0, 1, 10)], 6)).await.expect("publish"), 2);
 
     let version = catalog.load_version().await.expect("load");
-    let generations: Vec<u64> = version.partitions.iter().map(|p| p.view.as_ref().expect("a view").generation).collect();
+    let generations: Vec<u64> =
+        version.partitions.iter().map(|p| p.view.as_ref().expect("a view").generation).collect();
     assert_eq!((version.generation, generations), (2, vec![2, 1, 2]));
     assert_eq!(version.partitions[2].view.as_ref().expect("a view").object, None);
     assert!(version.uncovered.is_empty());
@@ -54,7 +55,10 @@ async fn never_less_over_more() {
     check(view(3, 2, 20), "is no partition").await;
     check(view(1, 2, 20), "two views of partition").await;
     assert!(refusal(catalog.commit_publish(publish(vec![], 6)).await).contains("no view"));
-    catalog.commit_publish(publish(vec![NewView { duplicates_found: 3, ..view(0, 2, 17) }], 7)).await.expect("explained");
+    catalog
+        .commit_publish(publish(vec![NewView { duplicates_found: 3, ..view(0, 2, 17) }], 7))
+        .await
+        .expect("explained");
     catalog.commit_publish(publish(vec![view(0, 2, 18)], 8)).await.expect("more is always welcome");
 }
 
@@ -77,12 +81,21 @@ async fn a_revert_makes_old_views_current_under_a_new_number() {
     assert_eq!(generations, [3, 1], "an unchanged view stays as it is");
     assert_eq!(catalog.views_at(2).await.expect("views"), second, "the record is not rewritten");
     let row = &catalog.generations().await.expect("generations")[0];
-    assert_eq!((row.number, row.reverted_to, row.partitions, row.reason.as_str()), (3, Some(1), 2, "revert to generation 1"));
+    assert_eq!(
+        (row.number, row.reverted_to, row.partitions, row.reason.as_str()),
+        (3, Some(1), 2, "revert to generation 1")
+    );
 
-    assert_eq!(catalog.commit_publish(publish(vec![view(0, 1, 10)], 4)).await.expect("publish"), 4, "from there the cut counts anew");
+    assert_eq!(
+        catalog.commit_publish(publish(vec![view(0, 1, 10)], 4)).await.expect("publish"),
+        4,
+        "from there the cut counts anew"
+    );
     assert_eq!(catalog.commit_revert(2, ArrivalTime(5)).await.expect("revert"), 5);
     assert!(catalog.load_version().await.expect("load").uncovered.is_empty());
-    let path = |views: Vec<(TimeRange, schemas::view::ViewRef)>| Vec::from_iter(views.into_iter().map(|(span, v)| (span, v.object, v.cut, v.readings)));
+    let path = |views: Vec<(TimeRange, schemas::view::ViewRef)>| {
+        Vec::from_iter(views.into_iter().map(|(span, v)| (span, v.object, v.cut, v.readings)))
+    };
     assert_eq!(path(catalog.views_at(5).await.expect("views")), path(second));
 
     assert!(refusal(catalog.commit_revert(5, ArrivalTime(6)).await).contains("is current"));

@@ -34,7 +34,10 @@ async fn schedules_come_due_and_advance() {
     assert_eq!(due(i64::MAX).await, ["b"]);
 
     let all = catalog.schedules().await.expect("schedules");
-    assert_eq!(all[1], ScheduleRow { next_at: Some(ArrivalTime(40)), last_at: Some(ArrivalTime(30)), ..schedule("b", None) });
+    assert_eq!(
+        all[1],
+        ScheduleRow { next_at: Some(ArrivalTime(40)), last_at: Some(ArrivalTime(30)), ..schedule("b", None) }
+    );
     let shown = serde_json::to_value(&all[0]).expect("serializable");
     let expected = serde_json::json!({"name": "a", "cron": "0 3 * * *", "kind": "recompute", "lookback": "1d", "enabled": true,
         "next_at": null, "last_at": "1970-01-01T00:00:00.000000030Z"});
@@ -96,19 +99,42 @@ async fn small_state_reads_back() {
     catalog.set_meta("format", "2").await.expect("set");
     assert_eq!(catalog.meta("format").await.expect("get").as_deref(), Some("2"));
 
-    let series = |path: &str, replaces: &[&str]| Some(SeriesCommit { object: object(path), replaces: replaces.iter().map(|p| (*p).into()).collect() });
+    let series = |path: &str, replaces: &[&str]| {
+        Some(SeriesCommit { object: object(path), replaces: replaces.iter().map(|p| (*p).into()).collect() })
+    };
     let lateness = |weight: f64| vec![("temperature".to_owned(), vec![weight, 0.0]), ("µ".into(), vec![])];
     let quarantine = |path: &str| Some((object(path), 3));
-    let first = FlushCommit { series: series("series/c", &[]), lateness: lateness(1.0), quarantine: quarantine("quarantine/1"), ..flush(1, &[0], &[0]) };
+    let first = FlushCommit {
+        series: series("series/c", &[]),
+        lateness: lateness(1.0),
+        quarantine: quarantine("quarantine/1"),
+        ..flush(1, &[0], &[0])
+    };
     catalog.commit_flush(first).await.expect("flush");
-    catalog.commit_flush(FlushCommit { series: series("series/b", &[]), lateness: lateness(0.5), ..flush(2, &[0], &[]) }).await.expect("flush");
-    let third = FlushCommit { series: series("series/a", &["series/c"]), quarantine: quarantine("quarantine/2"), ..flush(3, &[0], &[]) };
+    catalog
+        .commit_flush(FlushCommit { series: series("series/b", &[]), lateness: lateness(0.5), ..flush(2, &[0], &[]) })
+        .await
+        .expect("flush");
+    let third = FlushCommit {
+        series: series("series/a", &["series/c"]),
+        quarantine: quarantine("quarantine/2"),
+        ..flush(3, &[0], &[])
+    };
     catalog.commit_flush(third).await.expect("flush");
 
     assert_eq!(catalog.lateness().await.expect("lateness"), lateness(0.5));
     assert_eq!(catalog.series_files().await.expect("series"), [object("series/b"), object("series/a")]);
-    assert_eq!(catalog.quarantine_files().await.expect("quarantine"), [(object("quarantine/1"), 3), (object("quarantine/2"), 3)]);
-    let kinds = catalog.all_objects().await.expect("objects").into_iter().filter(|(_, kind)| *kind == ObjectKind::Series).count();
+    assert_eq!(
+        catalog.quarantine_files().await.expect("quarantine"),
+        [(object("quarantine/1"), 3), (object("quarantine/2"), 3)]
+    );
+    let kinds = catalog
+        .all_objects()
+        .await
+        .expect("objects")
+        .into_iter()
+        .filter(|(_, kind)| *kind == ObjectKind::Series)
+        .count();
     assert_eq!(kinds, 3, "the replaced one stays for a grace");
     tamper(&catalog, "UPDATE lateness SET weights = x'0102'").await;
     assert!(matches!(catalog.lateness().await, Err(Error::Corrupt { .. })));

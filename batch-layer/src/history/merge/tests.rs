@@ -33,7 +33,7 @@ async fn check(files: &[&[StoredReading]], extra: &[&[StoredReading]], expected:
     }
     let extra = extra.iter().map(|readings| hot(readings)).collect();
     let (told, counts) = merge(&objects, stored, extra, Selection::ALL).await.expect("merges");
-    assert_eq!(told, expected);
+    assert!(told == expected, "told {} readings, expected {}, or others", told.len(), expected.len());
     assert_eq!((counts.1, counts.2), (expected.len() as u64, duplicates));
 }
 
@@ -55,12 +55,22 @@ async fn one_arrival_read_twice_is_no_duplicate() {
     let (a, b) = (reading(1, 10, 1, 1.0), reading(1, 11, 2, 2.0));
     check(&[&[a, b]], &[&[a, b]], &[a, b], 0).await;
     check(&[&[a, b], &[b]], &[&[b]], &[a, b], 0).await;
+    // Pairs that lie across the ends of batches, too.
+    let many: Vec<_> = (0..20_000).map(|i| reading(1, i, 1, i as f64)).collect();
+    check(&[&many], &[&many[1..]], &many, 0).await;
+}
+
+#[tokio::test]
+async fn one_instant_of_many_series_is_no_duplicate() {
+    let many: Vec<_> = (0..20_000).map(|series| reading(series, 5, 1, 1.0)).collect();
+    check(&[&many], &[], &many, 0).await;
 }
 
 #[tokio::test]
 async fn within_one_frame_the_later_row_wins() {
     let (early, late) = (reading(1, 10, 4, 1.0), reading(1, 10, 4, 2.0));
     check(&[&[early, late]], &[], &[late], 1).await;
+    check(&[&[early], &[late]], &[], &[late], 1).await;
     let frame = [early, late];
     let (objects, _) = in_memory();
     let file = store_file(&objects, &frame).await;

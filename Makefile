@@ -1,0 +1,37 @@
+# Each target does all its own set-up. CARGO_TARGET_DIR is honoured.
+
+CARGO ?= cargo
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: run test check bench soak
+
+# The demo: a real data set, a live factory, three lines to copy.
+run:
+	$(CARGO) run --release --locked --bin weir -- demo
+
+# Every test of the house; the real binary included.
+test:
+	$(CARGO) build --workspace --all-targets --locked
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --workspace --locked --no-fail-fast
+else
+	$(CARGO) test --workspace --locked --no-fail-fast
+endif
+
+# Format, lints, docs, dependencies.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "cargo-deny is not installed: bans, licences and sources were not checked"; fi
+
+# The figures of the README, on this machine.
+bench:
+	$(CARGO) run --release --locked --bin weir-bench
+
+# The law and the crashes for longer. WEIR_LAW_CASES and WEIR_KILL_CYCLES say how long.
+soak:
+	$(CARGO) build --workspace --all-targets --locked
+	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test -p tests --locked --test law -- --nocapture
+	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test -p tests --locked --test kill -- --nocapture

@@ -1,0 +1,181 @@
+//! What is measured, and in which order.
+//!
+//! Owns the order of the measurements and the stretches of event time they fill. Does **not** own how each is taken (one
+//! file per measurement) or shown (`report`).
+//!
+//! ```text
+//! server 1: single readings ─► wide ingest
+//! server 2: a day, thinly ─► narrow ingest ─► queries ─► recompute ─► disk ─► queries
+//!           ─► a tail ─► kill -9 ─► start, count ─► stop ─► start ─► stop
+//!
+//! event time   ├── day: few devices, 15 s ──┤├── main: all devices, 1 s ──┤├── tail ──┤ now
+//! ```
+
+mod ingest;
+mod latency;
+mod query;
+mod recompute;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+pub(crate) use ingest::{Ingest, Sending};
+pub(crate) use latency::{Latency, digits};
+pub(crate) use query::{Asked, Queries};
+pub(crate) use recompute::{Disk, Recompute};
+pub(crate) use start::Starts;
+
+use crate::lines::Shape;
+use crate::report::Report;
+use crate::server::Server;
+use crate::workload::{DEVICES, METRICS, Plan};
+
+/// Lines in a batch.
+const BATCH_LINES: usize = 5000;
+/// Connections that send batches.
+const CONNECTIONS: usize = 4;
+const SECOND_MS: i64 = 1000;
+const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// The window of the query for the last minutes; the main plan ends where one ends.
+const WINDOW_MS: i64 = 5 * MINUTE_MS;
+/// Cadence and ticks of the day.
+const DAY_STEP_MS: i64 = 15 * SECOND_MS;
+const DAY_TICKS: i64 = 24 * 60 * MINUTE_MS / DAY_STEP_MS;
+/// The day holds one reading for so many of the main plan.
+const DAY_PART: u64 = 4;
+/// The tail holds one reading for so many of the main plan.
+const TAIL_PART: i64 = 10;
+
+/// What to measure.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// The server's program.
+    pub(crate) binary: PathBuf,
+    /// Where data directories are made.
+    pub(crate) dir: PathBuf,
+    /// Readings of the main plan.
+    pub(crate) points: u64,
+    /// Requests with a single reading.
+    pub(crate) singles: usize,
+    /// Runs of each query.
+    pub(crate) runs: usize,
+    /// Whether each connection sends the readings of its own devices.
+    pub(crate) gateways: bool,
+}
+
+/// The stretches of event time that are filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plans {
+    /// A whole day of some devices.
+    pub(crate) day: Plan,
+    /// Every device, each second.
+    pub(crate) main: Plan,
+    /// The same, right after: what is not flushed when the server is killed.
+    pub(crate) tail: Plan,
+}
+
+impl Plans {
+    /// Plans that end at `now_ms` or up to five minutes before.
+    pub(crate) fn new(now_ms: i64, points: u64) -> Self {
+        let per_tick = u64::from(DEVICES) * METRICS.len() as u64;
+        let ticks = i64::try_from(points / per_tick).unwrap_or(i64::MAX / DAY_STEP_MS).max(1);
+        let tail_ticks = (ticks / TAIL_PART).max(1);
+        let end_ms = floor(floor(now_ms, WINDOW_MS) - tail_ticks * SECOND_MS, WINDOW_MS);
+        let main_ms = end_ms - ticks * SECOND_MS;
+        let per_device = METRICS.len() as u64 * DAY_TICKS.unsigned_abs();
+        let devices = (points / DAY_PART / per_device).clamp(1, u64::from(DEVICES)) as u32;
+        let day_ms = floor(main_ms, MINUTE_MS) - DAY_TICKS * DAY_STEP_MS;
+        let main = Plan { seed: 42, devices: DEVICES, start_ms: main_ms, step_ms: SECOND_MS, ticks };
+        Self {
+            day: Plan { seed: 43, devices, start_ms: day_ms, step_ms: DAY_STEP_MS, ticks: DAY_TICKS },
+            main,
+            tail: Plan { seed: 44, start_ms: end_ms, ticks: tail_ticks, ..main },
+        }
+    }
+}
+
+fn floor(time_ms: i64, step_ms: i64) -> i64 {
+    time_ms - time_ms.rem_euclid(step_ms)
+}
+
+impl Bench {
+    /// Takes all measurements.
+    ///
+    /// # Errors
+    /// The server can't be started or spoken to. That it answers wrongly is no error but told in the report.
+    pub(crate) fn run(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
+        self.wide(plans, report).context("on the first server")?;
+        self.narrow(plans, report).context("on the second server")
+    }
+
+    fn wide(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
+        let server = self.server("first")?;
+        progress("single readings");
+        report.single(&ingest::singles(&server, plans.day, self.singles)?);
+        progress("wide ingest");
+        report.ingest("wide", &ingest::ingest(&server, plans.main, &self.sending(Shape::Wide))?);
+        server.stop().map(drop)
+    }
+
+    fn narrow(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
+        let dir = self.dir.join("second");
+        let server = self.server("second")?;
+        report.version(&server.client()?.json("/health")?);
+        let sending = self.sending(Shape::Narrow);
+        progress("a day before");
+        let day = ingest::ingest(&server, plans.day, &sending)?;
+        progress("narrow ingest");
+        let main = ingest::ingest(&server, plans.main, &sending)?;
+        report.ingest("narrow", &main);
+        progress("queries before the recompute");
+        report.queries("before recompute", &self.queries(&server, plans)?);
+        progress("recompute");
+        report.recompute(&recompute::recompute(&server)?);
+        report.disk(recompute::disk(&server, &dir, day.points + main.points)?);
+        progress("queries after the recompute");
+        report.queries("after recompute", &self.queries(&server, plans)?);
+        progress("starts");
+        report.starts(&start::starts(server, self, &dir, plans.tail)?);
+        Ok(())
+    }
+
+    fn queries(&self, server: &Server, plans: &Plans) -> anyhow::Result<Queries> {
+        query::queries(server, plans, self.runs)
+    }
+
+    fn server(&self, name: &str) -> anyhow::Result<Server> {
+        self.server_over(&self.dir.join(name))
+    }
+
+    fn server_over(&self, dir: &Path) -> anyhow::Result<Server> {
+        Server::start(&self.binary, dir)
+    }
+
+    fn sending(&self, shape: Shape) -> Sending {
+        Sending { shape, lines: BATCH_LINES, connections: CONNECTIONS, gateways: self.gateways }
+    }
+}
+
+fn progress(what: &str) {
+    eprintln!("weir-bench: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_follow_each_other_and_end_before_now() {
+        for (now_ms, points) in [(1_767_571_234_567, 10_000_000), (1_767_571_200_000, 1), (1_767_571_499_999, 500_000_000)] {
+            let Plans { day, main, tail } = Plans::new(now_ms, points);
+            assert!(day.end_ms() <= main.start_ms && main.start_ms - day.end_ms() < MINUTE_MS, "{points}");
+            assert_eq!((main.end_ms(), main.end_ms() % WINDOW_MS), (tail.start_ms, 0), "{points}");
+            assert!(tail.end_ms() <= now_ms && now_ms - tail.end_ms() < 2 * WINDOW_MS, "{points}");
+            assert_eq!((day.end_ms() - day.start_ms, day.start_ms % MINUTE_MS), (86_400_000, 0), "{points}");
+        }
+        assert_eq!(Plans::new(0, 10_000_000).main.ticks, 2500);
+        assert_eq!(Plans::new(0, 10_000_000).day.devices, 21);
+    }
+}

@@ -1,0 +1,180 @@
+//! How much of a bucket's readings has arrived: the lateness distribution laid over the stretch of a bucket.
+//!
+//! Owns the distribution before anything is known of it (the prior tail) and the integral of lateness over a bucket.
+//! Does not own the lateness table (`schemas`), nor what became of a particular series.
+
+use schemas::lateness::LatenessTable;
+use schemas::{ArrivalTime, TimeRange};
+
+/// Cells of the quadrature. They narrow towards the newest end with the fourth power: of an hour the first is 3 ms.
+const NODES: usize = 32;
+/// A bucket this many times older than it is long has one age, nearly: its two ends tell all.
+const OLD: f64 = 16.0;
+/// The share of readings that may still arrive when a bucket is as old as the horizon, by its definition.
+pub(super) const TAIL: f64 = 0.001;
+/// What may still come the moment it happened, before any lateness was observed.
+const UNKNOWN: f64 = 0.5;
+
+/// What is believed of lateness before any is observed: half of the readings come at once, and the rest with the tail
+/// `0.5 / (1 + age / scale)`, scaled so that [`TAIL`] remain at the greatest horizon. A heavy (Pareto) tail, because
+/// reporting delays have one (Lawless 1994, "Adjustments for reporting delays and the prediction of occurred but not
+/// reported events"), and because it is to err towards "more may come".
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prior {
+    scale: f64,
+}
+
+impl Prior {
+    pub(super) fn of(horizon_max: i64) -> Self {
+        Self { scale: (horizon_max as f64 / (UNKNOWN / TAIL - 1.0)).max(1.0) }
+    }
+
+    /// The share of readings that come later than `age` nanoseconds after they happened.
+    pub(super) fn after(self, age: f64) -> f64 {
+        UNKNOWN / (1.0 + age.max(0.0) / self.scale)
+    }
+
+    /// The age from which on no more than `share` are still to come.
+    pub(super) fn age_of(self, share: f64) -> f64 {
+        self.scale * (UNKNOWN / share - 1.0).max(0.0)
+    }
+}
+
+/// The share of readings that come later than `age` nanoseconds after they happened: what the table saw, and the
+/// prior with the weight of one reading (in the place of the table's own half reading to either side).
+pub(super) fn after(table: Option<&LatenessTable>, prior: Prior, age: f64) -> f64 {
+    if age < 0.0 {
+        return 1.0;
+    }
+    let Some(table) = table else { return prior.after(age) };
+    let (weight, believed) = (1.0 / (table.observed() + 1.0), prior.after(age));
+    let seen = 1.0 - table.arrived_within(age as i64) - UNKNOWN * weight;
+    seen.clamp(0.0, 1.0 - weight) + believed * weight
+}
+
+/// How a bucket's readings have arrived by now: the same for all series of a metric, so that it can be
+/// computed once per metric and bucket and cached by the caller.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrivals {
+    /// Start of the bucket, end of its elapsed part, end of the bucket.
+    pub(super) start: i64,
+    pub(super) elapsed: i64,
+    pub(super) end: i64,
+    /// Age of the newest instant that has elapsed.
+    age: f64,
+    /// Nanoseconds of the elapsed part whose readings are still on their way, cumulated from its newest end.
+    late: [f64; NODES + 1],
+    /// Whether any lateness was observed.
+    pub(super) learned: bool,
+}
+
+impl Arrivals {
+    /// Integrates `1 - F(now - u)` over the elapsed part of the bucket, by trapezes: O(1).
+    pub(super) fn of(bucket: TimeRange, now: ArrivalTime, table: Option<&LatenessTable>, prior: Prior) -> Self {
+        let (start, end) = (bucket.start.0, bucket.end.0.max(bucket.start.0));
+        let elapsed = now.0.clamp(start, end);
+        let mut arrivals = Self {
+            start,
+            elapsed,
+            end,
+            age: between(elapsed, now.0),
+            late: [0.0; NODES + 1],
+            learned: table.is_some_and(|t| t.observed() > 0.0),
+        };
+        let length = between(start, elapsed);
+        if length <= 0.0 {
+            return arrivals;
+        }
+        let after_node = |i: usize| after(table, prior, arrivals.age + length * node(i));
+        let (mut newer, oldest) = (after_node(0), after_node(NODES));
+        let (steep, newest) = (arrivals.age < OLD * length, newer);
+        for i in 1..=NODES {
+            let older = if steep { after_node(i) } else { newest + (oldest - newest) * node(i) };
+            let width = length * (node(i) - node(i - 1));
+            arrivals.late[i] = arrivals.late[i - 1] + width * 0.5 * (newer + older);
+            newer = older;
+        }
+        arrivals
+    }
+
+    /// The share of the whole bucket's readings that is expected to have arrived; the part that has not elapsed has not.
+    pub fn fraction(&self) -> f64 {
+        let width = between(self.start, self.end);
+        if width > 0.0 { ((between(self.start, self.elapsed) - self.late[NODES]) / width).clamp(0.0, 1.0) } else { 1.0 }
+    }
+
+    /// Nanoseconds of `[from, to)`, within the elapsed part, whose readings are still on their way.
+    pub(super) fn late(&self, from: i64, to: i64) -> f64 {
+        (self.late_since(from) - self.late_since(to)).max(0.0)
+    }
+
+    fn late_since(&self, from: i64) -> f64 {
+        let length = between(self.start, self.elapsed);
+        let back = between(from, self.elapsed).clamp(0.0, length);
+        if back <= 0.0 {
+            return 0.0;
+        }
+        let share = back / length;
+        let i = ((share.sqrt().sqrt() * NODES as f64) as usize).min(NODES - 1);
+        let inside = ((share - node(i)) / (node(i + 1) - node(i))).clamp(0.0, 1.0);
+        self.late[i] + inside * (self.late[i + 1] - self.late[i])
+    }
+}
+
+/// Where the quadrature looks: the share of the elapsed part that is newer than its `i`-th point.
+fn node(i: usize) -> f64 {
+    (i as f64 / NODES as f64).powi(4)
+}
+
+/// Nanoseconds from one instant to another, without overflow.
+pub(super) fn between(from: i64, to: i64) -> f64 {
+    match to.checked_sub(from) {
+        Some(nanos) => nanos as f64,
+        None => to as f64 - from as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::time::{DAY, HOUR, MILLISECOND, SECOND};
+
+    use super::*;
+
+    #[test]
+    fn the_prior_leaves_its_tail_at_the_horizon() {
+        let prior = Prior::of(DAY);
+        assert_eq!(prior.after(0.0), 0.5);
+        assert!((prior.after(DAY as f64) - TAIL).abs() < 1e-9);
+        assert!((prior.age_of(TAIL) - DAY as f64).abs() < 1e3);
+    }
+
+    #[test]
+    fn the_integral_is_that_of_the_distribution() {
+        let mut table = LatenessTable::default();
+        for i in 0..30_000 {
+            table.observe((i % 1000) * 10 * MILLISECOND);
+        }
+        // Uniform delays up to ten seconds: of a bucket that just ended, ten seconds hold half of their readings back.
+        for (width, late) in [(10 * SECOND, 5.0), (60 * SECOND, 5.0), (HOUR, 5.0)] {
+            let now = ArrivalTime(width);
+            let arrivals = Arrivals::of(TimeRange::new(0, width), now, Some(&table), Prior::of(DAY));
+            let found = arrivals.late(0, width) / SECOND as f64;
+            // The table's own bins are half an octave wide.
+            assert!((found - late).abs() < 0.4, "{width}: {found}");
+            let parts = arrivals.late(0, width / 3) + arrivals.late(width / 3, width);
+            assert!((parts / SECOND as f64 - found).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn no_stretch_of_time_breaks_it() {
+        for bucket in
+            [TimeRange::ALL, TimeRange::new(5, 5), TimeRange::new(9, 3), TimeRange::new(i64::MAX - 1, i64::MAX)]
+        {
+            for now in [i64::MIN, -1, 0, 7, i64::MAX] {
+                let arrivals = Arrivals::of(bucket, ArrivalTime(now), None, Prior::of(i64::MAX));
+                assert!((0.0..=1.0).contains(&arrivals.fraction()), "{bucket:?} {now}");
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `GET /v1/reconciliation`: where history said something else than had been answered, and why.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use serde_json::Value;
+
+use super::App;
+use super::error::{ProblemBody, Result};
+use super::openapi::ReconciliationBody;
+use super::params::Params;
+
+/// How many rows are shown unless asked for more.
+const LISTED: u32 = 1000;
+const LISTED_MAX: u32 = 100_000;
+
+/// The newest differences, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/reconciliation",
+    tag = "batch",
+    params(("limit" = Option<u32>, Query, description = "How many; 1000 if absent")),
+    responses(
+        (status = 200, description = "Differences", body = ReconciliationBody),
+        (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Value>> {
+    let limit = Params::strict(query.as_deref(), &["limit"])?.limit(LISTED, LISTED_MAX)?;
+    let rows = app.serving.batch.catalog().reconciliation(limit).await?;
+    Ok(Json(serde_json::json!({ "reconciliation": rows })))
+}

@@ -1,0 +1,332 @@
+//! One random life of the real engine, checked against the oracle after every step.
+//!
+//! A case is a seed. Everything that happens in it follows from the seed alone, so a failure replays from it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use batch_layer::catalog::{JobKind, NewJob};
+use schemas::gap::Gap;
+use schemas::query::QueryText;
+use schemas::time::{DAY, HOUR, MINUTE, SECOND, parse_rfc3339};
+use schemas::{Clock as _, SeriesKey, TimeRange};
+use speed_layer::Rows;
+use weir::Engine;
+
+use crate::oracle::{Oracle, SCALE};
+use crate::parts::{ArmedGap, TestClock, open, scratch};
+
+/// Devices and metrics of the cases: six series.
+const DEVICES: [&str; 3] = ["press-1", "press-2", "lathe-1"];
+const METRICS: [&str; 2] = ["temperature", "load"];
+/// Steps of one life.
+const STEPS: usize = 24;
+/// Readings further ahead than this are quarantined.
+const SKEW: i64 = 600 * SECOND;
+
+/// Lives one life. The error says what went wrong at which step.
+///
+/// # Errors
+/// The engine fails, or an answer is not the oracle's.
+pub async fn live(seed: u64) -> anyhow::Result<()> {
+    let mut life = Life::begin(seed).await?;
+    for step in 0..STEPS {
+        let what = life.step().await.with_context(|| format!("step {step}"))?;
+        life.compare().await.with_context(|| format!("after step {step}, {what}"))?;
+    }
+    life.end().await
+}
+
+struct Life {
+    random: fastrand::Rng,
+    dir: tempfile::TempDir,
+    clock: Arc<TestClock>,
+    gaps: Arc<ArmedGap>,
+    /// `None` only while it restarts.
+    engine: Option<Engine>,
+    oracle: Oracle,
+}
+
+fn key(series: usize) -> SeriesKey {
+    let (device, metric) = (DEVICES[series / METRICS.len()], METRICS[series % METRICS.len()]);
+    SeriesKey::new(metric, &[("device_id", device), ("line", "A")]).expect("valid names")
+}
+
+impl Life {
+    async fn begin(seed: u64) -> anyhow::Result<Self> {
+        // The end of a month: late readings fall into other partitions.
+        let clock = TestClock::at(parse_rfc3339("2024-01-31T23:58:00Z")?);
+        let (dir, gaps) = (scratch(), Arc::new(ArmedGap::default()));
+        let engine = open(dir.path(), Arc::clone(&clock), Arc::clone(&gaps)).await?;
+        let (random, oracle) = (fastrand::Rng::with_seed(seed), Oracle::default());
+        Ok(Self { random, dir, clock, gaps, engine: Some(engine), oracle })
+    }
+
+    fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("the engine is open")
+    }
+
+    async fn step(&mut self) -> anyhow::Result<String> {
+        let advance = self.random.i64(0..90) * SECOND;
+        self.clock.advance(advance);
+        match self.random.u8(..100) {
+            0..46 => self.ingest(false).await,
+            46..50 => self.crash_in(Gap::LogSynced).await,
+            50..55 => {
+                self.engine().serving.speed.seal();
+                Ok("seal".to_owned())
+            }
+            55..64 => self.flush().await,
+            64..68 => {
+                self.clock.advance(5 * MINUTE);
+                self.engine().serving.speed.release();
+                Ok("release".to_owned())
+            }
+            68..74 => self.job(JobKind::Fold).await,
+            74..81 => self.job(JobKind::Recompute).await,
+            81..83 => self.job(JobKind::Audit).await,
+            83..85 => self.job(JobKind::Compact).await,
+            85..88 => self.revert().await,
+            88..90 => self.collect_garbage().await,
+            90..93 => self.restart(false).await,
+            93..95 => self.restart(true).await,
+            _ => {
+                let gap = Gap::ALL[self.random.usize(1..Gap::ALL.len())];
+                self.crash_in(gap).await
+            }
+        }
+    }
+
+    /// A batch with fresh, late, doubled and corrected readings in random order. With `lost_reply` the engine crashes
+    /// after the sync: nobody is told, but what was synced counts.
+    async fn ingest(&mut self, lost_reply: bool) -> anyhow::Result<String> {
+        let mut rows = Rows { keys: (0..DEVICES.len() * METRICS.len()).map(key).collect(), ..Rows::default() };
+        let n = self.random.usize(1..30);
+        let mut arrived = Vec::new();
+        for _ in 0..n {
+            let (series, time, units) = self.reading();
+            rows.series.push(u32::try_from(series)?);
+            rows.times.push(time);
+            rows.values.push(units as f64 / SCALE);
+            arrived.push((series, time, units));
+        }
+        let limit = self.clock.now().0 + SKEW;
+        let answer = self.engine().serving.speed.append(rows).await;
+        ensure!(answer.is_err() == lost_reply, "append: {answer:?}");
+        for (series, time, units) in arrived.into_iter().filter(|(_, time, _)| *time <= limit) {
+            self.oracle.arrive(series, time, units);
+        }
+        Ok(format!("ingest of {n}"))
+    }
+
+    fn reading(&mut self) -> (usize, i64, i64) {
+        let now = self.clock.now().0;
+        let series = self.random.usize(..DEVICES.len() * METRICS.len());
+        let units = self.units();
+        let jitter = self.random.i64(0..SECOND);
+        match self.random.u8(..20) {
+            0..9 => (series, now - self.random.i64(0..30) * SECOND, units),
+            9..13 => (series, now - self.random.i64(0..HOUR) + jitter, units),
+            13..15 => (series, now - self.random.i64(0..4 * DAY) + jitter, units),
+            15 => (series, now + self.random.i64(0..3) * SKEW, units),
+            _ => match self.oracle.pick(&mut self.random) {
+                Some((series, time, same)) => (series, time, if self.random.bool() { same } else { units }),
+                None => (series, now, units),
+            },
+        }
+    }
+
+    /// Small, large and cancelling values, all exact in a double.
+    fn units(&mut self) -> i64 {
+        match self.random.u8(..8) {
+            0 => self.random.i64(-(1 << 50)..1 << 50),
+            1 => 0,
+            2 => (1 << 49) * if self.random.bool() { 1 } else { -1 },
+            _ => self.random.i64(-100_000..100_000),
+        }
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<String> {
+        self.engine().serving.flush().await?;
+        Ok("flush".to_owned())
+    }
+
+    async fn job(&mut self, kind: JobKind) -> anyhow::Result<String> {
+        if self.random.bool() {
+            self.engine().serving.flush().await?;
+        }
+        let now = self.clock.now();
+        let range = if self.random.bool() {
+            TimeRange::ALL
+        } else {
+            TimeRange::new(now.0 - self.random.i64(1..4 * DAY), now.0)
+        };
+        let job =
+            NewJob { kind, range, selector: None, reason: "law".to_owned(), priority: 0, not_before: now, now };
+        let batch = &self.engine().serving.batch;
+        let id = batch.catalog().enqueue(job).await?;
+        while batch.run_next().await?.is_some() {}
+        let job = batch.catalog().job(id).await?;
+        ensure!(job.error.is_none(), "job failed: {:?}", job.error);
+        if kind == JobKind::Audit {
+            let unexplained = batch.catalog().reconciliation(10).await?;
+            let unexplained = unexplained.iter().filter(|r| r.job == Some(id)).collect::<Vec<_>>();
+            ensure!(unexplained.is_empty(), "the audit found {unexplained:?}");
+        }
+        Ok(format!("{kind:?} of {range}"))
+    }
+
+    async fn revert(&mut self) -> anyhow::Result<String> {
+        let batch = &self.engine().serving.batch;
+        let generations = batch.catalog().generations().await?;
+        let alive: Vec<u64> = generations.iter().filter(|g| g.pruned_at.is_none()).map(|g| g.number).collect();
+        if alive.is_empty() {
+            return Ok("nothing to revert".to_owned());
+        }
+        let to = alive[self.random.usize(..alive.len())];
+        batch.revert(to).await?;
+        Ok(format!("revert to {to}"))
+    }
+
+    async fn collect_garbage(&mut self) -> anyhow::Result<String> {
+        self.clock.advance(2 * HOUR);
+        let deleted = self.engine().serving.batch.collect_garbage().await?;
+        Ok(format!("garbage: {deleted}"))
+    }
+
+    async fn restart(&mut self, crash: bool) -> anyhow::Result<String> {
+        let engine = self.engine.take().expect("the engine is open");
+        if crash {
+            engine.abandon().await;
+        } else {
+            engine.close().await?;
+        }
+        self.engine = Some(open(self.dir.path(), Arc::clone(&self.clock), Arc::clone(&self.gaps)).await?);
+        Ok(if crash { "crash" } else { "restart" }.to_owned())
+    }
+
+    /// Does what leads through `gap` and dies there.
+    async fn crash_in(&mut self, gap: Gap) -> anyhow::Result<String> {
+        if gap == Gap::BeforeFilesDeleted {
+            self.clock.advance(2 * HOUR);
+        }
+        self.gaps.arm(gap);
+        // What fails, fails because of the crash; what was acknowledged before must be there afterwards.
+        match gap {
+            Gap::LogSynced => {
+                self.ingest(true).await?;
+            }
+            Gap::EpochWritten | Gap::FlushCommitted | Gap::BeforeLogTruncated => drop(self.flush().await),
+            Gap::ViewsWritten | Gap::GenerationCommitted => drop(self.job(JobKind::Recompute).await),
+            Gap::BeforeFilesDeleted => drop(self.engine().serving.batch.collect_garbage().await),
+        }
+        let engine = self.engine.take().expect("the engine is open");
+        engine.abandon().await;
+        let crashed = self.gaps.disarm();
+        self.engine = Some(open(self.dir.path(), Arc::clone(&self.clock), Arc::clone(&self.gaps)).await?);
+        Ok(format!("crash in {gap:?} ({crashed})"))
+    }
+
+    /// A few random queries, each point of which must be the oracle's.
+    async fn compare(&mut self) -> anyhow::Result<()> {
+        let now = self.clock.now().0;
+        for _ in 0..2 {
+            let step = [10 * SECOND, MINUTE, 7 * SECOND, HOUR, DAY][self.random.usize(..5)];
+            let far = [5 * MINUTE, 2 * HOUR, 5 * DAY][self.random.usize(..3)].min(step.saturating_mul(200_000));
+            let from = (now - self.random.i64(1..far)) / self.grain() * self.grain();
+            let to = from + self.random.i64(1..=far) + SKEW;
+            let by = [None, Some(""), Some("device_id"), Some("line")][self.random.usize(..4)];
+            let selector = ["{}", "temperature", r#"load{device_id=~"press-.*"}"#][self.random.usize(..3)];
+            self.compare_one(selector, (from, to), step, by).await?;
+        }
+        Ok(())
+    }
+
+    /// Aligned ranges half of the time.
+    fn grain(&mut self) -> i64 {
+        if self.random.bool() { MINUTE } else { 1 }
+    }
+
+    async fn compare_one(&self, selector: &str, range: (i64, i64), step: i64, by: Option<&str>) -> anyhow::Result<()> {
+        let aggregates = ["count", "sum", "avg", "min", "max", "first", "last", "stddev", "p50", "p95"];
+        let text = QueryText {
+            r#match: Some(selector.to_owned()),
+            from: Some(schemas::EventTime(range.0).to_string()),
+            to: Some(schemas::EventTime(range.1).to_string()),
+            step: Some(schemas::time::format_duration(step)),
+            agg: Some(aggregates.join(",")),
+            by: by.map(str::to_owned),
+            ..QueryText::default()
+        };
+        let answer = self.engine().serving.query(&text).await?;
+        let mut truth = self.oracle.buckets(range, step, |series| group_of(series, selector, by));
+        for series in &answer.series {
+            let group = (by.map_or_else(|| series.metric.clone(), |_| String::new()), series.tags.clone());
+            for point in &series.points {
+                let expected = truth.remove(&(group.clone(), point.time.0));
+                let expected = expected.with_context(|| format!("{text:?}: {group:?} has a point at {} that should not be", point.time))?;
+                let exact = point.speed_points == 0;
+                for value in &point.values {
+                    let name = value.aggregate.name();
+                    ensure!(
+                        expected.allows(name, value.value, exact),
+                        "{text:?}: {group:?} at {}: {name} is {:?}, the oracle says {:?}\n{point:?}",
+                        point.time, value.value, expected.value(name)
+                    );
+                }
+                ensure!(point.batch_points + point.speed_points == point.data_points, "{point:?}");
+                ensure!(expected.value("count") == Some(point.data_points as f64), "{point:?}");
+            }
+        }
+        ensure!(truth.is_empty(), "{text:?}: points are missing: {:?}", truth.keys());
+        Ok(())
+    }
+
+    /// In the end history alone must say the same, and the check must find nothing but what a crash left behind.
+    async fn end(mut self) -> anyhow::Result<()> {
+        self.engine().serving.flush().await?;
+        self.clock.advance(DAY);
+        self.job(JobKind::Recompute).await?;
+        let now = self.clock.now().0;
+        let range = (now - 8 * DAY, now);
+        for by in [None, Some("")] {
+            self.compare_one("{}", range, HOUR, by).await.context("in the end")?;
+        }
+        let text = QueryText {
+            r#match: Some("{}".to_owned()),
+            from: Some(schemas::EventTime(range.0).to_string()),
+            to: Some(schemas::EventTime(range.1).to_string()),
+            step: Some("30d".to_owned()),
+            agg: Some("count".to_owned()),
+            by: Some(String::new()),
+            view: Some("batch".to_owned()),
+            ..QueryText::default()
+        };
+        let answer = self.engine().serving.query(&text).await?;
+        let counted: u64 = answer.series.iter().flat_map(|s| &s.points).map(|p| p.data_points).sum();
+        ensure!(counted == self.oracle.len() as u64, "batch views count {counted}, the oracle {}", self.oracle.len());
+        let findings = self.engine().serving.batch.check(|_, _| {}).await?;
+        let real: Vec<_> = findings.iter().filter(|f| !f.reason.contains("a crash left it behind")).collect();
+        ensure!(real.is_empty(), "{real:?}");
+        self.engine.take().expect("the engine is open").close().await
+    }
+}
+
+type GroupKey = (String, BTreeMap<String, String>);
+
+/// The group of a series as the answer names it; `None` where the selector does not mean it.
+fn group_of(series: usize, selector: &str, by: Option<&str>) -> Option<GroupKey> {
+    let key = key(series);
+    let device = key.device_id()?;
+    let selected = match selector {
+        "temperature" => key.metric() == "temperature",
+        "{}" => true,
+        _ => key.metric() == "load" && device.starts_with("press-"),
+    };
+    let tags: BTreeMap<String, String> = key.tags().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+    selected.then(|| match by {
+        None => (key.metric().to_owned(), tags),
+        Some(by) => (String::new(), tags.into_iter().filter(|(name, _)| name == by).collect()),
+    })
+}

@@ -1,0 +1,105 @@
+//! The real binary, started on a free loopback port with its own data directory, and spoken to over HTTP.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// The binary beside the running test.
+///
+/// # Panics
+/// It was not built (`cargo build --workspace --all-targets` does).
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let binary = test.ancestors().nth(2).expect("target/debug/deps/test").join("weir");
+    assert!(binary.exists(), "{} was not built", binary.display());
+    binary
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:port`.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts `weir serve` over `dir` and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not come up; the error holds what it printed.
+    pub fn start(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(more);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
+        let stdout = child.stdout.take().context("stdout is piped")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) else {
+            let output = child.wait_with_output()?;
+            bail!("no address: {line:?} {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        let stderr = child.stderr.take().context("stderr is piped")?;
+        // Read to the end, so that a full pipe never stops the server.
+        std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
+        let server = Self { child, url };
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    fn wait_ready(&self) -> anyhow::Result<()> {
+        let client = reqwest::blocking::Client::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if client.get(format!("{}/ready", self.url)).send().is_ok_and(|r| r.status().is_success()) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("{} is not ready after 60 s", self.url)
+    }
+
+    /// Kills it at once, as a power cut would the process.
+    ///
+    /// # Errors
+    /// It can't be waited for.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks it to stop and waits; returns its exit code.
+    ///
+    /// # Errors
+    /// It does not stop within 15 s.
+    pub fn stop(mut self) -> anyhow::Result<Option<i32>> {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status()?;
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("it did not stop within 15 s of SIGTERM")
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

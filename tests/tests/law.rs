@@ -1,0 +1,35 @@
+//! The law, on random lives of the real engine. `WEIR_LAW_SEED=n` replays one, `WEIR_LAW_CASES=n` sets how many.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[test]
+fn every_answer_equals_a_recount() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    if let Some(seed) = number("WEIR_LAW_SEED") {
+        return case(seed);
+    }
+    let cases = number("WEIR_LAW_CASES").unwrap_or(1000);
+    let start = number("WEIR_LAW_START").unwrap_or(1);
+    let next = AtomicU64::new(start);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from) * 2;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= start + cases {
+                        return;
+                    }
+                    case(seed);
+                }
+            });
+        }
+    });
+}
+
+fn case(seed: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    if let Err(error) = runtime.block_on(tests::law::live(seed)) {
+        panic!("the law is broken with seed {seed} (replay: WEIR_LAW_SEED={seed} cargo test -p tests --test law)\n{error:?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! The engine: all layers over one data directory, wired.
+//!
+//! Open order: lock, batch layer (what history knows), speed layer (replays the log behind it), serving. Close order
+//! goes with the data: ingest stops, the open epoch is sealed and flushed, the log closes, then the catalog.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use batch_layer::{Adopter, BatchLayer};
+use prometheus_client::registry::Registry;
+use schemas::epoch::{Epoch, Sealed};
+use schemas::gap::{GapHook, NoGaps};
+use schemas::view::HistoryVersion;
+use schemas::Clock;
+use serving_layer::Serving;
+use speed_layer::{HistorySink, Recovered, SpeedLayer};
+use tokio::task::JoinHandle;
+
+use crate::clock::SystemClock;
+
+/// Settings of all layers.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Where everything lies.
+    pub data_dir: PathBuf,
+    /// Settings of the speed layer.
+    pub speed: speed_layer::Settings,
+    /// Settings of the batch layer.
+    pub batch: batch_layer::Settings,
+    /// Settings of the serving layer.
+    pub serving: serving_layer::Settings,
+}
+
+impl EngineSettings {
+    /// The defaults over a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            batch: batch_layer::Settings::new(data_dir.clone()),
+            speed: speed_layer::Settings::default(),
+            serving: serving_layer::Settings::default(),
+            data_dir,
+        }
+    }
+}
+
+/// The working parts that the engine is given.
+#[derive(Debug, Clone)]
+pub struct EngineComponents {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Is told of gaps in the commit order.
+    pub gaps: Arc<dyn GapHook>,
+}
+
+impl Default for EngineComponents {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), gaps: Arc::new(NoGaps) }
+    }
+}
+
+/// Hands sealed epochs from the speed layer to the batch layer.
+#[derive(Debug)]
+struct Flusher(BatchLayer);
+
+#[async_trait]
+impl HistorySink for Flusher {
+    async fn flush(&self, epoch: Arc<Sealed>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.flush(epoch).await?)
+    }
+}
+
+/// Hands versions from the batch layer to the speed layer.
+#[derive(Debug)]
+struct Adopting(SpeedLayer);
+
+impl Adopter for Adopting {
+    fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
+        self.0.adopt(version, restored);
+    }
+}
+
+/// All layers over one data directory.
+#[derive(Debug)]
+pub struct Engine {
+    /// The doors.
+    pub serving: Serving,
+    /// The counters of all layers; whoever opens a door adds its own.
+    pub registry: Registry,
+    tasks: Vec<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+/// A data directory taken for this process. Held while the engine lives: one process owns a data directory.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "dropping the file lets go of the lock")] File);
+
+impl Engine {
+    /// Opens a data directory, making it where it does not exist.
+    ///
+    /// # Errors
+    /// Another process has it open, or a part of it can't be read.
+    pub async fn open(settings: EngineSettings, components: EngineComponents) -> anyhow::Result<Self> {
+        let lock = Lock::take(&settings.data_dir)?;
+        Self::open_locked(lock, settings, components).await
+    }
+
+    /// Opens a data directory that was taken for this process before.
+    ///
+    /// # Errors
+    /// A part of it can't be read.
+    pub async fn open_locked(
+        lock: Lock,
+        settings: EngineSettings,
+        components: EngineComponents,
+    ) -> anyhow::Result<Self> {
+        let mut registry = Registry::default();
+        let batch_components = batch_layer::Components {
+            clock: Arc::clone(&components.clock),
+            metrics: batch_layer::Metrics::new(&mut registry),
+            gaps: Arc::clone(&components.gaps),
+        };
+        let opened = BatchLayer::open(settings.batch, batch_components).await.context("can't open history")?;
+        let speed_components = speed_layer::Components {
+            clock: Arc::clone(&components.clock),
+            metrics: speed_layer::Metrics::new(&mut registry),
+            gaps: components.gaps,
+        };
+        let recovered = Recovered {
+            version: opened.version,
+            series: opened.series,
+            epochs: opened.epochs,
+            lateness: opened.lateness,
+        };
+        let log_dir = settings.data_dir.join("log");
+        let open = move || SpeedLayer::open(log_dir, settings.speed, speed_components, recovered);
+        let speed = tokio::task::spawn_blocking(open).await?.context("can't open the log")?;
+        let batch = opened.layer;
+        batch.connect(Arc::new(Adopting(speed.clone())));
+        let sink = Arc::new(Flusher(batch.clone()));
+        let serving = Serving::new(speed, batch, sink, components.clock, settings.serving);
+        Ok(Self { serving, registry, tasks: Vec::new(), _lock: lock })
+    }
+
+    /// Starts what runs by itself: sealing, flushing, schedules, jobs.
+    pub fn start(&mut self) {
+        let serving = self.serving.clone();
+        self.tasks.push(tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_millis(500));
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                serving.speed.tick();
+                if let Err(error) = serving.speed.flush(serving.sink.as_ref()).await {
+                    tracing::warn!(%error, "a flush failed; it is tried again");
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+            }
+        }));
+        let batch = self.serving.batch.clone();
+        self.tasks.push(tokio::spawn(async move { batch.run_forever(Duration::from_secs(5)).await }));
+    }
+
+    /// Flushes what was acknowledged and closes all parts.
+    ///
+    /// # Errors
+    /// The last flush failed; the log keeps what it would have written.
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.stop_tasks().await;
+        let flushed = self.serving.flush().await;
+        self.close_parts().await;
+        Ok(flushed?)
+    }
+
+    /// Like [`Self::close`], but flushes for so long at most; what is not flushed then stays in the log.
+    ///
+    /// # Errors
+    /// The last flush failed or took too long; the log keeps what it would have written.
+    pub async fn close_within(mut self, limit: Duration) -> anyhow::Result<()> {
+        let flushed = tokio::time::timeout(limit, async {
+            self.stop_tasks().await;
+            self.serving.flush().await
+        });
+        let flushed = flushed.await;
+        self.close_parts().await;
+        Ok(flushed.context("the last flush took too long")??)
+    }
+
+    /// Lets go of everything without flushing, as a crash would.
+    pub async fn abandon(mut self) {
+        self.stop_tasks().await;
+        self.close_parts().await;
+    }
+
+    async fn stop_tasks(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            // It was aborted: that it did not end by itself is no news.
+            let _ = task.await;
+        }
+    }
+
+    async fn close_parts(&self) {
+        let speed = self.serving.speed.clone();
+        if tokio::task::spawn_blocking(move || speed.close()).await.is_err() {
+            tracing::error!("closing the log panicked");
+        }
+        self.serving.batch.close().await;
+    }
+}
+
+impl Lock {
+    /// Takes a data directory, making it where it does not exist.
+    ///
+    /// # Errors
+    /// Another process has it, or it can't be made.
+    pub fn take(dir: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        created.with_context(|| format!("can't create {}", dir.display()))?;
+        let path = dir.join("LOCK");
+        let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("can't open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(_) => anyhow::bail!("{} is in use by another weir process", dir.display()),
+        }
+    }
+
+    /// Whether a process has this data directory now.
+    pub fn is_held(dir: &Path) -> bool {
+        File::open(dir.join("LOCK")).is_ok_and(|file| file.try_lock().is_err())
+    }
+}

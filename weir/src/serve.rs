@@ -1,0 +1,41 @@
+//! `weir serve`: the server.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use crate::flags::SettingFlags;
+use crate::logging;
+use crate::server::{AddressFile, Server, bind};
+use crate::stop::Stop;
+
+/// What `weir serve` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// Serves until told to end.
+pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitCode> {
+    let merged = args.settings.merge(level)?;
+    logging::start(&merged)?;
+    let mut stop = Stop::listen()?;
+    let settings = merged.settings;
+    let data_dir = settings.engine.data_dir.clone();
+    // Bound first: where that is refused, no data directory shall appear.
+    let listener = bind(&settings).await?;
+    let lock = weir::engine::Lock::take(&data_dir)?;
+    let _told = AddressFile::write(&data_dir, listener.local_addr()?)?;
+    let mut server = tokio::select! {
+        started = Server::start(settings.engine, lock, listener) => started?,
+        // Nothing was acknowledged yet: there is nothing to flush.
+        () = stop.wished() => return Ok(ExitCode::SUCCESS),
+    };
+    server.engine.start();
+    writeln!(std::io::stdout(), "weir listens on http://{}", server.address)?;
+    tracing::info!(address = %server.address, data = %data_dir.display(), "ready");
+    stop.wished().await;
+    tracing::info!("stopping");
+    server.stop().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,101 @@
+//! Where a server listens: the check of who could reach it, and the file that tells its address.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use weir::Settings;
+
+/// The file in the data directory that holds the address while a server runs.
+const FILE: &str = "weir.addr";
+
+/// Binds the address of the settings.
+pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
+    let text = &settings.listen;
+    let found = tokio::net::lookup_host(text).await.with_context(|| format!("can't find the address {text}"))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    check_reach(text, &addresses, settings.insecure)?;
+    TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("can't listen on {text}"))
+}
+
+/// Refuses addresses that others can reach, as nothing asks who they are.
+fn check_reach(text: &str, addresses: &[SocketAddr], insecure: bool) -> anyhow::Result<()> {
+    if insecure || addresses.iter().all(|address| address.ip().is_loopback()) {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "refusing to listen on {text}: without authentication anyone who reaches it could read and write; \
+         use a loopback address such as 127.0.0.1, or --insecure where the network is trusted"
+    )
+}
+
+/// The file that tells the address; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct AddressFile(PathBuf);
+
+impl AddressFile {
+    /// Writes it; the data directory must have been taken before.
+    pub(crate) fn write(data_dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+        let path = data_dir.join(FILE);
+        // Written beside and renamed, so that nobody reads half an address.
+        let draft = data_dir.join("weir.addr.new");
+        let written = std::fs::write(&draft, format!("{address}\n")).and_then(|()| std::fs::rename(&draft, &path));
+        written.with_context(|| format!("can't write {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// The address that the server of a data directory told; `None` where there is no file.
+    pub(crate) fn read(data_dir: &Path) -> Option<SocketAddr> {
+        let address: SocketAddr = std::fs::read_to_string(data_dir.join(FILE)).ok()?.trim().parse().ok()?;
+        Some(reachable(address))
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(%error, path = %self.0.display(), "can't remove the file that tells the address");
+        }
+    }
+}
+
+/// An address under which this machine reaches a server that listens on all of its addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let ip = if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(ip);
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_safe() {
+        for (address, insecure, good) in [
+            ("127.0.0.1:1", false, true),
+            ("127.9.9.9:1", false, true),
+            ("[::1]:1", false, true),
+            ("0.0.0.0:1", false, false),
+            ("[::]:1", false, false),
+            ("10.0.0.1:1", false, false),
+            ("10.0.0.1:1", true, true),
+        ] {
+            let outcome = check_reach(address, &[address.parse().expect(address)], insecure);
+            assert_eq!(outcome.is_ok(), good, "{address} {insecure}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_told_while_the_file_lives() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(AddressFile::read(dir.path()), None);
+        let file = AddressFile::write(dir.path(), "0.0.0.0:17".parse().expect("address")).expect("written");
+        assert_eq!(AddressFile::read(dir.path()), Some("127.0.0.1:17".parse().expect("address")));
+        drop(file);
+        assert_eq!(AddressFile::read(dir.path()), None);
+    }
+}
