@@ -44,7 +44,9 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
 /// A POST request.
 pub(crate) fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: weir\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: weir\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
 }
 
@@ -195,7 +197,12 @@ mod tests {
     fn answers_end_where_they_say() {
         check("HTTP/1.1 204 No Content\r\ndate: x\r\n\r\n", 204, None, "");
         check("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc", 200, None, "ab");
-        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n", 200, None, "abc0123456789");
+        check(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n",
+            200,
+            None,
+            "abc0123456789",
+        );
         check("HTTP/1.1 429 Too Many\r\nretry-after: 3\r\ncontent-length: 0\r\n\r\n", 429, Some(3), "");
         check("HTTP/1.1 500 No\r\n\r\nuntil the end", 500, None, "until the end");
     }

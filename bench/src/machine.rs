@@ -233,7 +233,7 @@ mod tests {
         fs::create_dir(dir.path().join("in")).expect("new");
         fs::write(dir.path().join("in/file"), [1; 10_000]).expect("new");
         let bytes = disk_bytes(dir.path()).expect("readable");
-        assert!((10_000..50_000).contains(&bytes) && bytes % BLOCK_BYTES == 0, "{bytes}");
+        assert!((10_000..50_000).contains(&bytes) && bytes.is_multiple_of(BLOCK_BYTES), "{bytes}");
         assert_eq!(disk_bytes(&dir.path().join("none")).expect("nothing"), 0);
     }
 }

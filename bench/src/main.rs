@@ -55,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Some(dir) => dir.clone(),
         None => target_dir()?,
     };
+    let parent = parent.canonicalize().with_context(|| format!("can't find {}", parent.display()))?;
     let made = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(&parent);
     let dir = made.with_context(|| format!("can't make a directory in {}", parent.display()))?;
     let mut report = Report::new(&Machine::of(dir.path())?, std::env::args().collect::<Vec<_>>().join(" "));

@@ -56,7 +56,11 @@ impl Report {
         self.keep(&format!("ingest_{shape}"), ingest);
         let row = |what: &str| format!("ingest, {shape}: {what}");
         let others = ingest.spent.others_share() * 100.0;
-        let rate = format!("{} points/s ({} points; others had {others:.0} % of the machine)", big(ingest.points_per_s()), big(ingest.points as f64));
+        let rate = format!(
+            "{} points/s ({} points; others had {others:.0} % of the machine)",
+            big(ingest.points_per_s()),
+            big(ingest.points as f64)
+        );
         self.row(row("acknowledged after fsync"), rate);
         let cpu = |cpu_s| digits(ingest.per_million(cpu_s));
         let cost = format!("{} s, {} s until idle", cpu(ingest.spent.server_cpu_s), cpu(ingest.settled_cpu_s));

@@ -60,6 +60,8 @@ impl Server {
         let begun = Instant::now();
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]);
+        // Not from where a `weir.toml` may lie.
+        command.current_dir(dir.parent().unwrap_or(dir));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("can't start {}", binary.display()))?;
         let log = Arc::new(Mutex::new(VecDeque::new()));

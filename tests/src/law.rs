@@ -156,12 +156,14 @@ impl Life {
         if self.random.bool() {
             self.engine().serving.flush().await?;
         }
+        let now = self.clock.now().0;
+        let some = TimeRange::new(now - self.random.i64(1..4 * DAY), now);
+        let range = if self.random.bool() { TimeRange::ALL } else { some };
+        self.job_over(kind, range).await
+    }
+
+    async fn job_over(&mut self, kind: JobKind, range: TimeRange) -> anyhow::Result<String> {
         let now = self.clock.now();
-        let range = if self.random.bool() {
-            TimeRange::ALL
-        } else {
-            TimeRange::new(now.0 - self.random.i64(1..4 * DAY), now.0)
-        };
         let job =
             NewJob { kind, range, selector: None, reason: "law".to_owned(), priority: 0, not_before: now, now };
         let batch = &self.engine().serving.batch;
@@ -178,9 +180,9 @@ impl Life {
     }
 
     async fn revert(&mut self) -> anyhow::Result<String> {
-        let batch = &self.engine().serving.batch;
+        let batch = self.engine().serving.batch.clone();
         let generations = batch.catalog().generations().await?;
-        let alive: Vec<u64> = generations.iter().filter(|g| g.pruned_at.is_none()).map(|g| g.number).collect();
+        let alive: Vec<u64> = generations.iter().filter(|g| g.pruned_at.is_none() && !g.current).map(|g| g.number).collect();
         if alive.is_empty() {
             return Ok("nothing to revert".to_owned());
         }
@@ -233,19 +235,16 @@ impl Life {
         let now = self.clock.now().0;
         for _ in 0..2 {
             let step = [10 * SECOND, MINUTE, 7 * SECOND, HOUR, DAY][self.random.usize(..5)];
-            let far = [5 * MINUTE, 2 * HOUR, 5 * DAY][self.random.usize(..3)].min(step.saturating_mul(200_000));
-            let from = (now - self.random.i64(1..far)) / self.grain() * self.grain();
+            let far = [5 * MINUTE, 2 * HOUR, 5 * DAY][self.random.usize(..3)];
+            // Aligned ranges half of the time.
+            let grain = if self.random.bool() { MINUTE } else { 1 };
+            let from = (now - self.random.i64(1..far)) / grain * grain;
             let to = from + self.random.i64(1..=far) + SKEW;
             let by = [None, Some(""), Some("device_id"), Some("line")][self.random.usize(..4)];
             let selector = ["{}", "temperature", r#"load{device_id=~"press-.*"}"#][self.random.usize(..3)];
             self.compare_one(selector, (from, to), step, by).await?;
         }
         Ok(())
-    }
-
-    /// Aligned ranges half of the time.
-    fn grain(&mut self) -> i64 {
-        if self.random.bool() { MINUTE } else { 1 }
     }
 
     async fn compare_one(&self, selector: &str, range: (i64, i64), step: i64, by: Option<&str>) -> anyhow::Result<()> {
@@ -287,7 +286,7 @@ impl Life {
     async fn end(mut self) -> anyhow::Result<()> {
         self.engine().serving.flush().await?;
         self.clock.advance(DAY);
-        self.job(JobKind::Recompute).await?;
+        self.job_over(JobKind::Recompute, TimeRange::ALL).await?;
         let now = self.clock.now().0;
         let range = (now - 8 * DAY, now);
         for by in [None, Some("")] {

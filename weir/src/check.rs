@@ -111,7 +111,7 @@ async fn look_at_log(settings: EngineSettings, lock: Lock, seen: &mut Seen) {
 fn finding(place: &str, error: &anyhow::Error) -> Finding {
     let (place, advice) = match error.downcast_ref::<speed_layer::Error>() {
         Some(speed_layer::Error::Corrupt { file, .. }) => {
-            (file.display().to_string(), "restore this file from a backup; readings after this place are not lost yet")
+            (file.display().to_string(), "restore this file from a backup")
         }
         _ => (place.to_owned(), "see whether the directory is complete and readable; else restore it from a backup"),
     };

@@ -139,7 +139,8 @@ struct Sent {
 }
 
 fn send(address: SocketAddr, lanes: &[Vec<Request>], connections: usize) -> anyhow::Result<Sent> {
-    let lanes: Vec<(&[Request], AtomicUsize)> = lanes.iter().map(|lane| (lane.as_slice(), AtomicUsize::new(0))).collect();
+    let lanes: Vec<(&[Request], AtomicUsize)> =
+        lanes.iter().map(|lane| (lane.as_slice(), AtomicUsize::new(0))).collect();
     let mut all = Sent::default();
     std::thread::scope(|scope| {
         let lane_of = |i: usize| &lanes[i % lanes.len()];

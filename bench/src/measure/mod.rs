@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn plans_follow_each_other_and_end_before_now() {
-        for (now_ms, points) in [(1_767_571_234_567, 10_000_000), (1_767_571_200_000, 1), (1_767_571_499_999, 500_000_000)] {
+        for (now_ms, points) in
+            [(1_767_571_234_567, 10_000_000), (1_767_571_200_000, 1), (1_767_571_499_999, 500_000_000)]
+        {
             let Plans { day, main, tail } = Plans::new(now_ms, points);
             assert!(day.end_ms() <= main.start_ms && main.start_ms - day.end_ms() < MINUTE_MS, "{points}");
             assert_eq!((main.end_ms(), main.end_ms() % WINDOW_MS), (tail.start_ms, 0), "{points}");

@@ -170,6 +170,9 @@ mod tests {
         assert!(last[0].starts_with("/v1/query?match=temperature&from="), "{}", last[0]);
         let day = day_paths(plans.day);
         assert_eq!(day.len(), DAY_SERIES);
-        assert!(day.iter().all(|path| path.contains("%7Bdevice_id%3D%22d0") && path.ends_with("step=1m&agg=avg")), "{day:?}");
+        assert!(
+            day.iter().all(|path| path.contains("%7Bdevice_id%3D%22d0") && path.ends_with("step=1m&agg=avg")),
+            "{day:?}"
+        );
     }
 }

@@ -97,7 +97,7 @@ impl Arrivals {
         arrivals
     }
 
-    /// The share of the whole bucket's readings that is expected to have arrived; the part that has not elapsed has not.
+    /// The share of the whole bucket's readings that is expected to have arrived; of what has not elapsed, none has.
     pub fn fraction(&self) -> f64 {
         let width = between(self.start, self.end);
         if width > 0.0 { ((between(self.start, self.elapsed) - self.late[NODES]) / width).clamp(0.0, 1.0) } else { 1.0 }

@@ -1,4 +1,4 @@
-//! The parts of a bucket, as one series lived through them: which have been heard of, and which are late, held or ahead.
+//! The parts of a bucket, as one series lived through them: heard of, late, held or ahead.
 //!
 //! Owns the usual rate of a series and whether it has fallen silent. Does not own the lateness of its metric
 //! (`arrivals`), nor how many readings the parts hold (`outlook`).
@@ -62,9 +62,9 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// With `x` readings that should have arrived by now and did not, `P(silent) = 1 - 1 / (1 + o (e^x - 1))`, `o` the odds
-    /// beforehand (P(alive) of Schmittlein, Morrison and Colombo 1987). `x` is `1/cadence * integral F` over the time since
-    /// its newest reading, from below: `3/4 s F(s/4)`.
+    /// With `x` readings that should have arrived by now and did not, `P(silent) = 1 - 1 / (1 + o (e^x - 1))`, `o` the
+    /// odds beforehand (P(alive) of Schmittlein, Morrison and Colombo 1987). `x` is `1/cadence * integral F` over the
+    /// time since its newest reading, from below: `3/4 s F(s/4)`.
     pub(super) fn of(evidence: &Evidence<'_>, prior: Prior) -> Self {
         let none = Self { sure: 0.0, due: i64::MAX, held: 0.0, since: 0.0 };
         let (Some(tail), Some(cadence)) = (evidence.tail, cadence(evidence.tail)) else { return none };

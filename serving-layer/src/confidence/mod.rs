@@ -15,13 +15,13 @@
 //! What the numbers rest on is stated where it is used; constants called *stated* are guesses to be replaced by
 //! measured errors, and until [`LABELS_MIN`] labelled buckets stand behind them no answer is called calibrated.
 
-mod model;
 mod arrivals;
 mod exposure;
-mod outlook;
 mod missing;
-mod values;
+mod model;
 mod normal;
+mod outlook;
+mod values;
 
 pub use arrivals::Arrivals;
 pub use model::{Assessment, Evidence, LABELS_MIN, Model};

@@ -19,7 +19,7 @@ const SPREAD_OF_ONE: f64 = 0.1;
 const SHIFT: f64 = 0.5;
 /// Kurtosis of readings, of which the deviation's own error depends: between the normal's 3 and what telemetry shows.
 const KURTOSIS: f64 = 5.0;
-/// "The same" is never asked closer than epsilon times this part of the readings' spread: a value of zero has no per cent.
+/// "The same" is never asked closer than epsilon times this part of the readings' spread: zero has no per cent.
 const FLOOR: f64 = 0.1;
 
 /// What a cell knows about its own readings, and how many are missing.
@@ -90,7 +90,8 @@ impl<'a> Cell<'a> {
         if sketched { RELATIVE_ERROR * value.abs() } else { 0.0 }
     }
 
-    /// A sum over a random number of readings (Wald): mean `R mu`, variance `Var R mu^2 + R s^2`, and the errors of `mu`.
+    /// A sum over a random number of readings (Wald): mean `R mu`, variance `Var R mu^2 + R s^2`, and the errors of
+    /// `mu`.
     fn sum(&self) -> Change {
         let (r, variance) = self.some;
         let (mu, s) = (self.mean, self.deviation);
@@ -115,8 +116,8 @@ impl<'a> Cell<'a> {
         Change::Blend { none: self.unchanged(none), mean: 0.0, deviation }
     }
 
-    /// The least of `n + R` exchangeable readings is among the `n` with probability `n / (n + R)` (Renyi's records). The
-    /// excess beyond it is exponential, of a normal's tail `s / sqrt(2 ln n)` long (Embrechts et al. 1997, 3.4).
+    /// The least of `n + R` exchangeable readings is among the `n` with probability `n / (n + R)` (Renyi's records).
+    /// The excess beyond it is exponential, of a normal's tail `s / sqrt(2 ln n)` long (Embrechts et al. 1997, 3.4).
     fn record(&self, sign: f64) -> Change {
         let (n, r) = (self.n, self.some.0);
         let any = 1.0 - self.none;
@@ -134,7 +135,8 @@ impl<'a> Cell<'a> {
 }
 
 /// The deviation one more reading is believed to have: that of the sample, widened as few readings tell little:
-/// `(n + 3) / (n - 1)` is about the square of Student's t over the normal's quantile, at 95 %. One reading alone, or several equal ones, fall back on
+/// `(n + 3) / (n - 1)` is about the square of Student's t over the normal's quantile, at 95 %. One reading
+/// alone, or several equal ones, fall back on
 /// twice the newest step of the series (one step tells even less), or on a tenth of the value; zeros on the unit.
 fn deviation(partial: &Partial, mean: f64, step: f64) -> f64 {
     let n = partial.count as f64;
@@ -154,7 +156,7 @@ fn deviation(partial: &Partial, mean: f64, step: f64) -> f64 {
     }
 }
 
-/// The sample variance to a few digits: from rounded sums, which is ten times as fast as the exact one, unless too much cancels.
+/// The sample variance to a few digits: from rounded sums, far faster than the exact one, unless too much cancels.
 fn variance(partial: &Partial, mean: f64) -> Option<f64> {
     let squares = partial.sum_sq.value();
     let about = squares - partial.sum.value() * mean;
@@ -190,8 +192,8 @@ impl Change {
         }
     }
 
-    /// Bounds around `value` that hold the final value with probability `level`, and `value` itself: a count and a record
-    /// can only move one way, and their bound on the other side is `value`.
+    /// Bounds around `value` that hold the final value with probability `level`, and `value` itself: a count and a
+    /// record can only move one way, and their bound on the other side is `value`.
     pub(super) fn interval(&self, value: f64, level: f64) -> Option<Interval> {
         let miss = 1.0 - level;
         let (down, up) = match *self {

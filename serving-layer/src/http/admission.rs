@@ -77,7 +77,10 @@ impl App {
     }
 
     /// What comes of `work`, unless it takes longer than a query may.
-    pub(super) async fn within_timeout<T, E: Into<Problem>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T> {
+    pub(super) async fn within_timeout<T, E: Into<Problem>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T> {
         let limit = self.serving.settings.query_timeout;
         match tokio::time::timeout(limit, work).await {
             Ok(result) => result.map_err(Into::into),

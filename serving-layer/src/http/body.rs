@@ -35,6 +35,8 @@ pub(super) struct Limits {
     pub(super) compressed: usize,
     /// Bytes of what was meant.
     pub(super) plain: usize,
+    /// How long it may take to arrive.
+    pub(super) deadline: Duration,
 }
 
 /// A body as it was sent.
@@ -68,18 +70,18 @@ impl From<BodyError> for Problem {
 /// Reads a body within the limits for readings.
 pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Result<Received> {
     let settings = &app.serving.settings;
-    let limits = Limits { compressed: settings.body_bytes, plain: settings.decompressed_bytes };
+    let limits = Limits { compressed: settings.body_bytes, plain: settings.decompressed_bytes, deadline: DEADLINE };
     receive_within(&app.bodies, headers, body, limits).await
 }
 
 async fn receive_within(room: &Arc<Semaphore>, headers: &HeaderMap, body: Body, limits: Limits) -> Result<Received> {
     let mut stream = body.into_data_stream();
     let received = match start(headers, limits) {
-        Ok((encoding, limit)) => match tokio::time::timeout(DEADLINE, collect(room, &mut stream, limit)).await {
+        Ok((encoding, limit)) => match tokio::time::timeout(limits.deadline, collect(room, &mut stream, limit)).await {
             Ok(Ok((bytes, share))) => Ok(Received { bytes, encoding, limits, _share: share }),
             Ok(Err(problem)) => Err(problem),
             Err(_) => {
-                let detail = format!("the body did not arrive within {} s", DEADLINE.as_secs());
+                let detail = format!("the body did not arrive within {} s", limits.deadline.as_secs());
                 return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
             }
         },
@@ -165,12 +167,13 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     body: Body,
     known: &[&str],
 ) -> Result<T> {
-    let limits = Limits { compressed: REQUEST_BYTES, plain: REQUEST_BYTES };
+    let limits = Limits { compressed: REQUEST_BYTES, plain: REQUEST_BYTES, deadline: DEADLINE };
     let received = receive_within(&app.bodies, headers, body, limits).await?;
     match media_type(headers).as_deref() {
         None | Some("application/json" | "text/json") => {}
         Some(other) => {
-            let detail = format!("content type {:?} is not taken here: send application/json", schemas::time::clip(other));
+            let detail =
+                format!("content type {:?} is not taken here: send application/json", schemas::time::clip(other));
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
     }
@@ -190,7 +193,7 @@ fn parse_json<T: DeserializeOwned>(text: &[u8], known: &[&str]) -> Result<T> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { compressed: 10, plain: 100 };
+    const LIMITS: Limits = Limits { compressed: 10, plain: 100, deadline: Duration::from_millis(20) };
 
     fn headers(pairs: &[(axum::http::HeaderName, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("valid"))).collect()
@@ -215,7 +218,7 @@ mod tests {
         assert_eq!(status(&[], vec![b'x'; 100], 99).await, 503, "no room");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stalled_body_times_out() {
         let stalled = Body::from_stream(futures::stream::pending::<Result<Vec<u8>, std::io::Error>>());
         assert_eq!(status(&[], stalled, 1000).await, 408);
@@ -236,9 +239,8 @@ mod tests {
             #[allow(dead_code, reason = "only its name matters")]
             kind: String,
         }
-        let refused = |text: &str| {
-            parse_json::<Wanted>(text.as_bytes(), &["kind", "from"]).expect_err(text).detail().to_owned()
-        };
+        let refused =
+            |text: &str| parse_json::<Wanted>(text.as_bytes(), &["kind", "from"]).expect_err(text).detail().to_owned();
         assert!(refused("{\"kid\":1}").contains("unknown field \"kid\": did you mean \"kind\"?"));
         assert!(refused("{}").contains("missing field `kind`"));
         assert!(refused("{\"kind\":1}").contains("expected a string"));

@@ -52,7 +52,9 @@ impl FromStr for Format {
             "csv" => Ok(Self::Csv),
             "arrow" => Ok(Self::Arrow),
             "parquet" => Ok(Self::Parquet),
-            other => Err(Problem::bad(format!("format: {:?} is none of json, ndjson, csv, arrow, parquet", clip(other)))),
+            other => {
+                Err(Problem::bad(format!("format: {:?} is none of json, ndjson, csv, arrow, parquet", clip(other))))
+            }
         }
     }
 }
@@ -136,7 +138,10 @@ impl Csv {
         };
         let flat = Arc::new(Schema::new(schema.fields().iter().map(flat).collect::<Fields>()));
         let mut header = Vec::new();
-        csv::WriterBuilder::new().with_header(true).build(&mut header).write(&RecordBatch::new_empty(Arc::clone(&flat)))?;
+        csv::WriterBuilder::new()
+            .with_header(true)
+            .build(&mut header)
+            .write(&RecordBatch::new_empty(Arc::clone(&flat)))?;
         Ok(Self { schema, flat, header })
     }
 }

@@ -43,7 +43,12 @@ pub(super) struct Outcome {
 }
 
 /// Decodes a body; where no format was said, one that can be recognized.
-pub(super) async fn decoded(app: &App, body: Received, format: Option<Format>, precision: Precision) -> Result<Decoded> {
+pub(super) async fn decoded(
+    app: &App,
+    body: Received,
+    format: Option<Format>,
+    precision: Precision,
+) -> Result<Decoded> {
     let options = Options { precision, now: app.serving.clock.now().0 };
     let result = if body.encoding == Encoding::Identity && body.bytes.len() <= INLINE_BYTES {
         decode_now(&body, format, &options)
@@ -72,7 +77,9 @@ fn recognized(bytes: &[u8]) -> Result<Format> {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'[' | b'{') => Ok(Format::Json),
         None => Err(Problem::bad("body is empty")),
-        Some(_) => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type is missing, and the body is no JSON")),
+        Some(_) => {
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content type is missing, and the body is no JSON"))
+        }
     }
 }
 

@@ -35,10 +35,7 @@ const ALIVE: Duration = Duration::from_secs(10);
         (status = "default", description = "No events", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn follow(
-    State(app): State<Arc<App>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response> {
+pub(super) async fn follow(State(app): State<Arc<App>>, path: Result<Path<String>, PathRejection>) -> Result<Response> {
     let id = job_id(path)?;
     let permit = app.admit_follower()?;
     let first = app.serving.batch.catalog().job(id).await?;

@@ -161,10 +161,7 @@ pub(super) async fn show(
         (status = "default", description = "Nothing was done", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn cancel(
-    State(app): State<Arc<App>>,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response> {
+pub(super) async fn cancel(State(app): State<Arc<App>>, path: Result<Path<String>, PathRejection>) -> Result<Response> {
     let id = job_id(path)?;
     let catalog = app.serving.batch.catalog();
     let status = match catalog.cancel(id, app.serving.clock.now()).await? {

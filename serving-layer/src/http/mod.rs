@@ -46,8 +46,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -132,7 +132,10 @@ pub fn router(state: HttpState) -> Router {
 }
 
 fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::Description::openapi()).merge(data_routes()).merge(batch_routes()).merge(own_routes())
+    OpenApiRouter::with_openapi(openapi::Description::openapi())
+        .merge(data_routes())
+        .merge(batch_routes())
+        .merge(own_routes())
 }
 
 /// Readings in, answers out.

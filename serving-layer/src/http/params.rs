@@ -150,7 +150,9 @@ mod tests {
 
     #[test]
     fn distances_are_those_of_levenshtein() {
-        for (a, b, expected) in [("", "", 0), ("kitten", "sitting", 3), ("form", "from", 2), ("To", "to", 0), ("", "ab", 2)] {
+        for (a, b, expected) in
+            [("", "", 0), ("kitten", "sitting", 3), ("form", "from", 2), ("To", "to", 0), ("", "ab", 2)]
+        {
             assert_eq!(distance(a, b), expected, "{a} {b}");
         }
     }

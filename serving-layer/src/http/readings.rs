@@ -142,13 +142,8 @@ mod tests {
     #[test]
     fn receipts_have_the_agreed_form() {
         let error = |index, line| RowError { index, line, reason: "bad".into(), text: Some("x".into()) };
-        let mut outcome = Outcome {
-            accepted: 2,
-            rejected: 0,
-            position: schemas::LogPosition(7),
-            errors: vec![],
-            skipped: 0,
-        };
+        let mut outcome =
+            Outcome { accepted: 2, rejected: 0, position: schemas::LogPosition(7), errors: vec![], skipped: 0 };
         let text = |outcome: Outcome| serde_json::to_string(&Receipt::from(outcome)).expect("plain");
         let good = Outcome { errors: vec![], ..outcome };
         assert_eq!(text(good), r#"{"accepted":2,"rejected":0,"position":7}"#);

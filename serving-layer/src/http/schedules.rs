@@ -84,7 +84,8 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ScheduleRow>> {
     let Path(name) = path?;
-    let missing = || Problem::new(StatusCode::NOT_FOUND, format!("schedule {:?} does not exist", schemas::time::clip(&name)));
+    let missing =
+        || Problem::new(StatusCode::NOT_FOUND, format!("schedule {:?} does not exist", schemas::time::clip(&name)));
     Ok(Json(find(&app, &name).await?.ok_or_else(missing)?))
 }
 

@@ -43,7 +43,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
             accepted = accept(&listener, &slots) => accepted,
         };
         let service = TowerToHyperService::new(router.clone());
-        let io = TokioIo::new(Patient { io: stream, stalled: None });
+        let io = TokioIo::new(Patient { io: stream, patience: STALL_TIME, stalled: None });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
@@ -97,9 +97,10 @@ fn of_the_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// A stream whose writes fail when the peer takes nothing for [`STALL_TIME`].
+/// A stream whose writes fail when the peer takes nothing for too long.
 struct Patient<S> {
     io: S,
+    patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -109,7 +110,7 @@ impl<S> Patient<S> {
             self.stalled = None;
             return written;
         }
-        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_TIME)));
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
@@ -160,10 +161,10 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_peer_that_reads_nothing_is_left() {
         let (near, _far) = tokio::io::duplex(10);
-        let mut patient = Patient { io: near, stalled: None };
+        let mut patient = Patient { io: near, patience: Duration::from_millis(20), stalled: None };
         let error = patient.write_all(&[0; 100]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }

@@ -54,8 +54,8 @@ pub(super) fn merge(view: &[Cell], epochs: &[&SeriesEpoch], buckets: TimeRange, 
     for epoch in epochs {
         for cell in cells_in(epoch.cells(), buckets) {
             let slot = slot(&mut merged, cell.bucket);
-            slot.touched = true;
             if epoch.disordered().binary_search(&cell.bucket).is_ok() {
+                slot.touched = true;
                 slot.give_up();
             } else {
                 slot.count(&cell.partial, range, true);
@@ -98,12 +98,12 @@ impl MergedCell {
     }
 
     fn count(&mut self, partial: &Partial, range: TimeRange, speed: bool) {
-        if self.needs_raw() {
-            return;
-        }
-        match lie(partial, range) {
+        let lie = lie(partial, range);
+        self.touched |= speed && lie != Lie::Outside;
+        match lie {
             Lie::Outside => return,
             Lie::Across => return self.give_up(),
+            Lie::Inside if self.needs_raw() => return,
             Lie::Inside => {}
         }
         *(if speed { &mut self.speed_points } else { &mut self.batch_points }) += partial.count;

@@ -40,8 +40,8 @@ struct OpenEpoch {
     first: LogPosition,
     arrivals: Vec<ArrivalTime>,
     quarantine: Vec<Quarantined>,
-    /// Series that were quarantined or counted, for the definitions that history must keep.
-    quarantined_series: HashSet<SeriesId>,
+    /// Series that frames of this epoch define or quarantine: history must know their names though nothing was counted.
+    named: HashSet<SeriesId>,
     readings: u64,
     bounds: Option<(i64, i64)>,
     opened_at: Option<ArrivalTime>,
@@ -53,7 +53,7 @@ impl OpenEpoch {
             first,
             arrivals: Vec::new(),
             quarantine: Vec::new(),
-            quarantined_series: HashSet::new(),
+            named: HashSet::new(),
             readings: 0,
             bounds: None,
             opened_at: None,
@@ -157,6 +157,7 @@ impl SpeedState {
         assert_eq!(first, self.position.next(), "frames are applied in the order of the log");
         for (id, key) in frames.iter().flat_map(|f| &f.batch.definitions) {
             self.route(*id, key);
+            self.open.named.insert(*id);
         }
         let mut result = GroupApplied::default();
         let mut queues: Vec<Vec<Incoming>> = vec![Vec::new(); self.shards.len()];
@@ -169,7 +170,7 @@ impl SpeedState {
                 let (time, value) = (frame.batch.times[i], frame.batch.values[i]);
                 if time > limit {
                     self.open.quarantine.push(Quarantined { series, time, value, frame: number });
-                    self.open.quarantined_series.insert(series);
+                    self.open.named.insert(series);
                     result.quarantined += 1;
                 } else {
                     let incoming = Incoming { series, time, value, frame: number, arrival: frame.arrival };
@@ -223,7 +224,7 @@ impl SpeedState {
         let open = std::mem::replace(&mut self.open, OpenEpoch::new(self.position.next()));
         let mut series: Vec<_> = self.shards.iter_mut().flat_map(Shard::seal).collect();
         series.sort_unstable_by_key(|(id, _)| *id);
-        let mut touched: Vec<SeriesId> = series.iter().map(|(id, _)| *id).chain(open.quarantined_series).collect();
+        let mut touched: Vec<SeriesId> = series.iter().map(|(id, _)| *id).chain(open.named).collect();
         touched.sort_unstable();
         touched.dedup();
         let states = touched.into_iter().filter_map(|id| {

@@ -11,7 +11,11 @@ use super::*;
 fn batch() -> RecordBatch {
     let zone = TimestampMillisecondArray::from(vec![Some(1_500), None, Some(0)]).with_timezone("+02:00");
     let dictionary: DictionaryArray<Int32Type> = vec![Some("a"), Some("b\"c"), None].into_iter().collect();
-    let list = ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
+    let list = ListArray::from_iter_primitive::<arrow::datatypes::Int64Type, _, _>([
+        Some(vec![Some(1), None]),
+        None,
+        Some(vec![]),
+    ]);
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("t", Arc::new(TimestampNanosecondArray::from(vec![0, -1, 1_700_000_000_000_000_000]))),
         ("z", Arc::new(zone)),
@@ -21,7 +25,8 @@ fn batch() -> RecordBatch {
         ("b", Arc::new(BooleanArray::from(vec![true, false, true]))),
         ("l", Arc::new(list)),
     ];
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true))).expect("fits")
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+        .expect("fits")
 }
 
 fn encoded(format: Format, batches: &[RecordBatch]) -> Vec<u8> {

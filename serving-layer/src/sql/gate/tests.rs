@@ -93,7 +93,7 @@ fn what_is_large_is_refused_quickly() {
     refused(format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(64)), "combined");
     refused(format!("SELECT 1 FROM readings{}", ", readings".repeat(9)), "joins");
     refused(format!("SELECT 1 FROM readings{}", " CROSS JOIN readings".repeat(9)), "joins");
-    refused(format!("SELECT {}1{}", "(SELECT ".repeat(2_000), ")".repeat(2_000)), "nested");
+    refused(format!("SELECT {}1{}", "(SELECT ".repeat(1_500), ")".repeat(1_500)), "nested");
     refused(format!("SELECT 1 IN ({})", vec!["1"; 2_000].join(",")), "expressions");
     refused(format!("VALUES {}", vec!["(1)"; 2_000].join(",")), "");
     refused("SELECT 1 FROM readings GROUP BY CUBE (metric, device_id, tags, value, position, event_time, arrival_time)", "CUBE");
