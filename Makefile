@@ -1,13 +1,16 @@
 # Each target does all its own set-up. CARGO_TARGET_DIR is honoured.
+# Everything is built with --workspace: the features of dependencies are then the same for all, and built once.
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .PHONY: run test check bench soak
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
-	$(CARGO) run --release --locked --bin weir -- demo
+	$(CARGO) build --release --workspace --bins --locked
+	$(TARGET)/release/weir demo
 
 # Every test of the house; the real binary included.
 test:
@@ -28,10 +31,11 @@ check:
 
 # The figures of the README, on this machine.
 bench:
-	$(CARGO) run --release --locked --bin weir-bench
+	$(CARGO) build --release --workspace --bins --locked
+	$(TARGET)/release/weir-bench
 
 # The law and the crashes for longer. WEIR_LAW_CASES and WEIR_KILL_CYCLES say how long.
 soak:
 	$(CARGO) build --workspace --all-targets --locked
-	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test -p tests --locked --test law -- --nocapture
-	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test -p tests --locked --test kill -- --nocapture
+	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test --workspace --locked --test law -- --nocapture
+	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test --workspace --locked --test kill -- --nocapture

@@ -41,7 +41,11 @@ impl BatchLayer {
         for (path, _) in self.inner.objects.list().await? {
             if !known.contains(path.as_str()) {
                 let reason = "the catalog does not know this file; a crash left it behind".to_owned();
-                findings.push(Finding { place: path, reason, advice: "it holds nothing that is missing and may be deleted" });
+                findings.push(Finding {
+                    place: path,
+                    reason,
+                    advice: "it holds nothing that is missing and may be deleted",
+                });
             }
         }
         findings.extend(self.check_epochs().await?);
@@ -68,9 +72,11 @@ impl BatchLayer {
 
     fn check_views(&self) -> Vec<Finding> {
         let version = self.version();
-        let finding = |reason| Finding { place: "catalog, views".to_owned(), reason, advice: "recompute the partition" };
+        let finding =
+            |reason| Finding { place: "catalog, views".to_owned(), reason, advice: "recompute the partition" };
         let overlaps = version.partitions.windows(2).filter(|pair| pair[0].span.overlaps(&pair[1].span));
-        let overlaps = overlaps.map(|pair| finding(format!("partitions {} and {} overlap", pair[0].span, pair[1].span)));
+        let overlaps =
+            overlaps.map(|pair| finding(format!("partitions {} and {} overlap", pair[0].span, pair[1].span)));
         let ahead = version.partitions.iter().filter(|p| p.cut() > version.flushed);
         let ahead = ahead.map(|p| finding(format!("the view of {} counts up to {}, beyond history", p.span, p.cut())));
         overlaps.chain(ahead).collect()

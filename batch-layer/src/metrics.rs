@@ -42,10 +42,18 @@ impl Metrics {
         batch.register("readings_flushed", "Arrivals written to history", metrics.flushed.clone());
         batch.register("publishes", "Generations published", metrics.publishes.clone());
         batch.register("generation", "The current generation", metrics.generation.clone());
-        batch.register("dirty_partitions", "Partitions with readings after their cut", metrics.dirty_partitions.clone());
+        batch.register(
+            "dirty_partitions",
+            "Partitions with readings after their cut",
+            metrics.dirty_partitions.clone(),
+        );
         batch.register("jobs", "Jobs ended, by kind and outcome", metrics.jobs.clone());
         batch.register("rows_read", "Readings read by recomputes and audits", metrics.rows_read.clone());
-        batch.register("objects_deleted", "Objects deleted because nothing needs them", metrics.objects_deleted.clone());
+        batch.register(
+            "objects_deleted",
+            "Objects deleted because nothing needs them",
+            metrics.objects_deleted.clone(),
+        );
         metrics
     }
 }

@@ -12,10 +12,10 @@
 use std::time::Duration;
 
 use schemas::history::StoredCell;
+use schemas::partial::Aggregate;
 use schemas::paths::{ObjectKind, partition_label};
 use schemas::selector::Selector;
 use schemas::view::{HistoryVersion, Partition, ViewRef};
-use schemas::partial::Aggregate;
 use schemas::{ArrivalTime, EventTime, SeriesId, SeriesKey, TimeRange};
 
 use crate::catalog::{
@@ -166,9 +166,9 @@ impl BatchLayer {
         };
         let mut epochs = Vec::new();
         for epoch in self.inner.catalog.epochs_between(partition.cut(), version.flushed).await? {
-            let touches = epoch.event_bounds.is_some_and(|(min, max)| {
-                min < partition.span.end.0 && partition.span.start.0 <= max
-            });
+            let touches = epoch
+                .event_bounds
+                .is_some_and(|(min, max)| min < partition.span.end.0 && partition.span.start.0 <= max);
             let Some(object) = epoch.partials.filter(|_| touches) else {
                 // A dropped epoch was covered, so some later view counts it: only raw readings can tell.
                 if touches { return Ok(None) } else { continue }
@@ -206,11 +206,20 @@ impl BatchLayer {
             None
         } else {
             let encode = move || encode_cells(&cells);
-            let bytes = tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a view", e))??;
+            let bytes =
+                tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a view", e))??;
             let label = partition_label(partition.span);
             Some(self.inner.objects.put(ObjectKind::View, &label, version.flushed, bytes).await?)
         };
-        Ok(NewView { partition: partition.span, object, cut: version.flushed, cells: count, readings, duplicates_found, kind })
+        Ok(NewView {
+            partition: partition.span,
+            object,
+            cut: version.flushed,
+            cells: count,
+            readings,
+            duplicates_found,
+            kind,
+        })
     }
 
     /// Recomputes what is published at its own cut and notes where they differ.
@@ -230,13 +239,20 @@ impl BatchLayer {
     }
 
     /// Notes what a new view says otherwise than the one before.
-    async fn reconcile(&self, job: &JobRow, partition: &Partition, differences: &[Difference], duplicates: u64) -> Result<()> {
-        let cause = |d: &Difference| match (d.old.as_ref().map_or(0, |p| p.count), d.new.as_ref().map_or(0, |p| p.count)) {
-            (old, new) if new > old => Cause::Late,
-            (old, new) if new == old && duplicates > 0 => Cause::Correction,
-            (old, new) if new < old && duplicates > 0 => Cause::Duplicate,
-            _ => Cause::Unexplained,
-        };
+    async fn reconcile(
+        &self,
+        job: &JobRow,
+        partition: &Partition,
+        differences: &[Difference],
+        duplicates: u64,
+    ) -> Result<()> {
+        let cause =
+            |d: &Difference| match (d.old.as_ref().map_or(0, |p| p.count), d.new.as_ref().map_or(0, |p| p.count)) {
+                (old, new) if new > old => Cause::Late,
+                (old, new) if new == old && duplicates > 0 => Cause::Correction,
+                (old, new) if new < old && duplicates > 0 => Cause::Duplicate,
+                _ => Cause::Unexplained,
+            };
         let rows = self.rows(job, partition, differences, cause).await?;
         self.inner.catalog.add_reconciliation(rows).await
     }
@@ -286,7 +302,8 @@ impl BatchLayer {
             let from = schedule.lookback.map_or(i64::MIN, |lookback| now.0.saturating_sub(lookback));
             for range in self.due_ranges(schedule.kind, TimeRange::new(from, i64::MAX)) {
                 let reason = format!("schedule {}", schedule.name);
-                let job = NewJob { kind: schedule.kind, range, selector: None, reason, priority: 0, not_before: now, now };
+                let job =
+                    NewJob { kind: schedule.kind, range, selector: None, reason, priority: 0, not_before: now, now };
                 queued += usize::from(self.inner.catalog.enqueue_unless_queued(job).await?.is_some());
             }
             let next = next_after(&schedule.cron, now)?;
@@ -421,7 +438,8 @@ pub(crate) async fn install_default_schedules(layer: &BatchLayer, now: ArrivalTi
     for (name, cron, kind) in DEFAULTS {
         let next_at = next_after(cron, now)?;
         let (name, cron) = (name.to_owned(), cron.to_owned());
-        let row = crate::catalog::ScheduleRow { name, cron, kind, lookback: None, enabled: true, next_at, last_at: None };
+        let row =
+            crate::catalog::ScheduleRow { name, cron, kind, lookback: None, enabled: true, next_at, last_at: None };
         layer.inner.catalog.put_schedule(row).await?;
     }
     layer.inner.catalog.set_meta("default_schedules", "installed").await

@@ -122,7 +122,11 @@ impl SeriesEpoch {
         let end = self.run.partition_point(|r| r.time < range.end.0).max(start);
         let mut run = self.run[start..end].iter().copied().peekable();
         let late = if range.is_empty() { (0, 0)..(0, 0) } else { (range.start.0, 0)..(range.end.0, 0) };
-        let mut late = self.late.range(late).map(|((time, _), (value, frame))| HotReading { time: *time, value: *value, frame: *frame }).peekable();
+        let mut late = self
+            .late
+            .range(late)
+            .map(|((time, _), (value, frame))| HotReading { time: *time, value: *value, frame: *frame })
+            .peekable();
         std::iter::from_fn(move || match (run.peek(), late.peek()) {
             // At one event time the reading in the run came first.
             (Some(r), Some(l)) if r.time <= l.time => run.next(),

@@ -11,10 +11,12 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder, RecordBatch, StringArray,
-    StringDictionaryBuilder, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder, RecordBatch,
+    StringArray, StringDictionaryBuilder, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type,
+};
 
 use crate::cells::Cell;
 use crate::epoch::{SeriesState, Tail};
@@ -226,7 +228,8 @@ fn sum_of(hi: f64, lo: f64, rest: Vec<f64>) -> Result<ExactSum> {
 /// A column is missing, of another type, or holds what no cell can hold.
 pub fn batch_to_cells(batch: &RecordBatch) -> Result<Vec<StoredCell>> {
     let columns = Columns(batch);
-    let (series, buckets, counts) = (columns.numbers("series_id")?, columns.instants("bucket")?, columns.numbers("count")?);
+    let (series, buckets, counts) =
+        (columns.numbers("series_id")?, columns.instants("bucket")?, columns.numbers("count")?);
     let (sum, sum_lo) = (columns.floats("sum")?, columns.floats("sum_lo")?);
     let (sq, sq_lo) = (columns.floats("sum_sq")?, columns.floats("sum_sq_lo")?);
     let (min, max) = (columns.floats("min")?, columns.floats("max")?);
@@ -400,7 +403,11 @@ mod tests {
     fn cells_read_back() {
         let mut partial = Partial::of_all([(1, 0.1), (2, 1e300), (3, -1e300), (4, 25.3)]).expect("not empty");
         partial.sketch = Some(Box::new(Sketch::of([0.1, 25.3])));
-        let stored = |bucket, partial, disordered| StoredCell { series: SeriesId(7), cell: Cell { bucket, partial }, disordered };
+        let stored = |bucket, partial, disordered| StoredCell {
+            series: SeriesId(7),
+            cell: Cell { bucket, partial },
+            disordered,
+        };
         let huge = Partial::of_all([(1, 1e200), (2, 1e200)]).expect("not empty");
         let cells = vec![stored(-10, partial, true), stored(0, Partial::of(3, -0.0), false), stored(10, huge, false)];
         assert_eq!(batch_to_cells(&cells_to_batch(&cells)).expect("own columns"), cells);

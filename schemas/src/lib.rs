@@ -6,26 +6,26 @@
 //!
 //! The speed path and the batch path meet only in this crate, so that both count with the same code.
 
-pub mod time;
-pub mod series;
-pub mod reading;
 pub mod bucket;
-pub mod partial;
 pub mod cells;
 pub mod epoch;
-pub mod view;
-pub mod lateness;
-pub mod selector;
-pub mod query;
-pub mod history;
-pub mod paths;
-pub mod gap;
-pub mod migrations;
 pub mod error;
+pub mod gap;
+pub mod history;
+pub mod lateness;
+pub mod migrations;
+pub mod partial;
+pub mod paths;
+pub mod query;
+pub mod reading;
+pub mod selector;
+pub mod series;
+pub mod time;
+pub mod view;
 
-pub use error::{Error, Result};
-pub use time::{ArrivalTime, Clock, EventTime, TimeRange};
-pub use series::{SeriesId, SeriesKey};
-pub use reading::{Batch, LogPosition};
 pub use bucket::Resolution;
+pub use error::{Error, Result};
 pub use partial::Partial;
+pub use reading::{Batch, LogPosition};
+pub use series::{SeriesId, SeriesKey};
+pub use time::{ArrivalTime, Clock, EventTime, TimeRange};

@@ -14,4 +14,5 @@ pub struct Migration {
 }
 
 /// All scripts, in order.
-pub const ALL: &[Migration] = &[Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") }];
+pub const ALL: &[Migration] =
+    &[Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") }];

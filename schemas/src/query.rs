@@ -111,7 +111,11 @@ impl QueryText {
             step,
             aggregates: self.aggregates()?,
             by: self.by.as_deref().map(|by| list(by).map(str::to_owned).collect()),
-            view: self.one_of("view", &self.view, &[("unified", ViewKind::Unified), ("batch", ViewKind::Batch), ("speed", ViewKind::Speed)])?,
+            view: self.one_of(
+                "view",
+                &self.view,
+                &[("unified", ViewKind::Unified), ("batch", ViewKind::Batch), ("speed", ViewKind::Speed)],
+            )?,
             as_of: self.number("as_of", &self.as_of)?,
             min_confidence: self.fraction("min_confidence", &self.min_confidence)?,
             on_violation: self.one_of(
@@ -159,7 +163,8 @@ impl QueryText {
     }
 
     fn number(&self, name: &str, text: &Option<String>) -> Result<Option<u64>> {
-        let number = |text: &str| text.parse().map_err(|_| Error::invalid(format!("{name}: {:?} is not a number", clip(text))));
+        let number =
+            |text: &str| text.parse().map_err(|_| Error::invalid(format!("{name}: {:?} is not a number", clip(text))));
         non_empty(text).map(number).transpose()
     }
 

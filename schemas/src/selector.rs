@@ -57,7 +57,11 @@ impl Selector {
     /// Whether it selects this series.
     pub fn matches(&self, key: &SeriesKey) -> bool {
         self.matchers.iter().all(|m| {
-            if m.tag == NAME_LABEL { m.matches(key.metric()) } else { m.matches(key.tag(&m.tag).as_deref().unwrap_or("")) }
+            if m.tag == NAME_LABEL {
+                m.matches(key.metric())
+            } else {
+                m.matches(key.tag(&m.tag).as_deref().unwrap_or(""))
+            }
         })
     }
 
@@ -154,7 +158,8 @@ impl Scanner<'_> {
     fn regex(&self, value: &str) -> Result<Regex> {
         let build = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
         // Alone first: a stray parenthesis must not reach over the anchors.
-        build(value).and_then(|_| build(&format!("^(?s:{value})$")))
+        build(value)
+            .and_then(|_| build(&format!("^(?s:{value})$")))
             .map_err(|_| bad(self.text, &format!("{:?} is not a regular expression of bounded size", clip(value))))
     }
 
@@ -218,7 +223,18 @@ mod tests {
 
     #[test]
     fn bad_selectors_are_refused() {
-        for text in ["", "a{", "a{b}", "a{b=c}", "a{b=\"c}", "a{=\"c\"}", "a{b=\"c\" d=\"e\"}", "a{b=~\"(\"}", "a}b", "a{b=~\"x{99999}{99999}\"}"] {
+        for text in [
+            "",
+            "a{",
+            "a{b}",
+            "a{b=c}",
+            "a{b=\"c}",
+            "a{=\"c\"}",
+            "a{b=\"c\" d=\"e\"}",
+            "a{b=~\"(\"}",
+            "a}b",
+            "a{b=~\"x{99999}{99999}\"}",
+        ] {
             assert!(text.parse::<Selector>().is_err(), "{text}");
         }
     }

@@ -73,7 +73,8 @@ impl SeriesKey {
     }
 
     fn from_sorted(metric: &str, tags: &[(&str, &str)]) -> Self {
-        let mut text = String::with_capacity(metric.len() + tags.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>() + 2);
+        let mut text =
+            String::with_capacity(metric.len() + tags.iter().map(|(n, v)| n.len() + v.len() + 4).sum::<usize>() + 2);
         text.push_str(metric);
         for (i, (name, value)) in tags.iter().enumerate() {
             text.push(if i == 0 { '{' } else { ',' });

@@ -146,7 +146,8 @@ impl SpeedLayer {
         create_private_dir(&dir)?;
         let registry = Registry::new(settings.max_series);
         recovered.series.iter().for_each(|s| registry.restore(s.id, s.key.clone()));
-        let mut state = SpeedState::new(state_settings(&settings), recovered.version, &recovered.series, recovered.epochs);
+        let mut state =
+            SpeedState::new(state_settings(&settings), recovered.version, &recovered.series, recovered.epochs);
         restore_lateness(&mut state, &recovered.series, recovered.lateness);
         let shared = Arc::new(Shared { state: RwLock::new(state), registry, metrics: components.metrics.clone() });
         let replayed = replay_into(&shared, &dir)?;

@@ -66,7 +66,11 @@ impl Metrics {
         let speed = registry.sub_registry_with_prefix("weir_speed");
         speed.register("readings", "Readings acknowledged", metrics.readings.clone());
         speed.register("readings_refused", "Readings not accepted, by reason", metrics.refused.clone());
-        speed.register("readings_out_of_order", "Readings older than the newest of their series", metrics.out_of_order.clone());
+        speed.register(
+            "readings_out_of_order",
+            "Readings older than the newest of their series",
+            metrics.out_of_order.clone(),
+        );
         speed.register("readings_doubtful", "Readings whose bucket became disordered", metrics.doubtful.clone());
         speed.register("readings_quarantined", "Readings too far in the future", metrics.quarantined.clone());
         speed.register("log_frames", "Frames appended to the log", metrics.frames.clone());

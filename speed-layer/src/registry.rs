@@ -10,6 +10,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use schemas::selector::Selector;
 use schemas::{Error, Result, SeriesId, SeriesKey};
 
+/// Series with the ids that they got.
+pub(crate) type Definitions = Vec<(SeriesId, SeriesKey)>;
+
 #[derive(Debug, Default)]
 struct Inner {
     ids: HashMap<Arc<str>, SeriesId, foldhash::fast::RandomState>,
@@ -37,7 +40,7 @@ impl Registry {
     ///
     /// # Errors
     /// There are too many series.
-    pub(crate) fn resolve(&self, keys: &[SeriesKey]) -> Result<(Vec<SeriesId>, Vec<(SeriesId, SeriesKey)>)> {
+    pub(crate) fn resolve(&self, keys: &[SeriesKey]) -> Result<(Vec<SeriesId>, Definitions)> {
         let known = {
             let inner = self.read();
             let ids: Option<Vec<SeriesId>> = keys.iter().map(|key| inner.ids.get(key.text()).copied()).collect();

@@ -164,8 +164,7 @@ impl Life {
 
     async fn job_over(&mut self, kind: JobKind, range: TimeRange) -> anyhow::Result<String> {
         let now = self.clock.now();
-        let job =
-            NewJob { kind, range, selector: None, reason: "law".to_owned(), priority: 0, not_before: now, now };
+        let job = NewJob { kind, range, selector: None, reason: "law".to_owned(), priority: 0, not_before: now, now };
         let batch = &self.engine().serving.batch;
         let id = batch.catalog().enqueue(job).await?;
         while batch.run_next().await?.is_some() {}
@@ -182,7 +181,8 @@ impl Life {
     async fn revert(&mut self) -> anyhow::Result<String> {
         let batch = self.engine().serving.batch.clone();
         let generations = batch.catalog().generations().await?;
-        let alive: Vec<u64> = generations.iter().filter(|g| g.pruned_at.is_none() && !g.current).map(|g| g.number).collect();
+        let alive: Vec<u64> =
+            generations.iter().filter(|g| g.pruned_at.is_none() && !g.current).map(|g| g.number).collect();
         if alive.is_empty() {
             return Ok("nothing to revert".to_owned());
         }
@@ -264,14 +264,17 @@ impl Life {
             let group = (by.map_or_else(|| series.metric.clone(), |_| String::new()), series.tags.clone());
             for point in &series.points {
                 let expected = truth.remove(&(group.clone(), point.time.0));
-                let expected = expected.with_context(|| format!("{text:?}: {group:?} has a point at {} that should not be", point.time))?;
+                let expected = expected
+                    .with_context(|| format!("{text:?}: {group:?} has a point at {} that should not be", point.time))?;
                 let exact = point.speed_points == 0;
                 for value in &point.values {
                     let name = value.aggregate.name();
                     ensure!(
                         expected.allows(name, value.value, exact),
                         "{text:?}: {group:?} at {}: {name} is {:?}, the oracle says {:?}\n{point:?}",
-                        point.time, value.value, expected.value(name)
+                        point.time,
+                        value.value,
+                        expected.value(name)
                     );
                 }
                 ensure!(point.batch_points + point.speed_points == point.data_points, "{point:?}");

@@ -14,7 +14,13 @@ struct Case {
     word: &'static str,
 }
 
-fn case(path: &'static str, content_type: &'static str, body: impl Into<Vec<u8>>, status: u16, word: &'static str) -> Case {
+fn case(
+    path: &'static str,
+    content_type: &'static str,
+    body: impl Into<Vec<u8>>,
+    status: u16,
+    word: &'static str,
+) -> Case {
     Case { path, content_type, encoding: None, body: body.into(), status, word }
 }
 
@@ -124,11 +130,19 @@ fn the_good_rows_of_a_bad_body_are_kept() {
         let answer = request.body(body.to_owned()).send().expect("an answer");
         (answer.status().as_u16(), answer.json::<Value>().unwrap_or(Value::Null))
     };
-    let (status, answer) = post(READINGS, JSON, r#"[{"metric":"kept","value":1,"timestamp":1000},{"metric":"kept"},{"metric":"kept","value":3,"timestamp":3000}]"#);
+    let (status, answer) = post(
+        READINGS,
+        JSON,
+        r#"[{"metric":"kept","value":1,"timestamp":1000},{"metric":"kept"},{"metric":"kept","value":3,"timestamp":3000}]"#,
+    );
     assert_eq!((status, &answer["accepted"], &answer["rejected"]), (400, &2.into(), &1.into()), "{answer}");
     assert_eq!(answer["errors"][0]["index"], 1);
     assert!(answer["position"].as_u64().is_some_and(|p| p > 0));
-    let (status, answer) = post("/v1/readings?partial=false", JSON, r#"[{"metric":"all_or_none","value":1,"timestamp":1000},{"metric":"x"}]"#);
+    let (status, answer) = post(
+        "/v1/readings?partial=false",
+        JSON,
+        r#"[{"metric":"all_or_none","value":1,"timestamp":1000},{"metric":"x"}]"#,
+    );
     assert_eq!((status, &answer["accepted"]), (400, &0.into()), "{answer}");
     assert_eq!(post("/api/v3/write_lp?precision=second", TEXT, "kept value=5 5\nkept value=").0, 400);
     assert_eq!(post("/api/v2/write?precision=s", TEXT, "all_or_none value=5 5\nall_or_none value=").0, 400);

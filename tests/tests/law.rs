@@ -30,6 +30,8 @@ fn every_answer_equals_a_recount() {
 fn case(seed: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     if let Err(error) = runtime.block_on(tests::law::live(seed)) {
-        panic!("the law is broken with seed {seed} (replay: WEIR_LAW_SEED={seed} cargo test -p tests --test law)\n{error:?}");
+        panic!(
+            "the law is broken with seed {seed} (replay: WEIR_LAW_SEED={seed} cargo test --workspace --test law)\n{error:?}"
+        );
     }
 }

@@ -17,7 +17,8 @@ const ROOMS: [(&str, &[&str], &[&str]); 7] = [
 fn no_crate_imports_what_it_must_not() {
     let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec().expect("cargo metadata");
     let members: BTreeSet<String> = metadata.packages.iter().map(|p| p.name.to_string()).collect();
-    let rooms: BTreeMap<&str, (&[&str], &[&str])> = ROOMS.iter().map(|(name, ours, theirs)| (*name, (*ours, *theirs))).collect();
+    let rooms: BTreeMap<&str, (&[&str], &[&str])> =
+        ROOMS.iter().map(|(name, ours, theirs)| (*name, (*ours, *theirs))).collect();
     assert_eq!(members, rooms.keys().map(|name| (*name).to_owned()).collect(), "every room has a row");
     for package in &metadata.packages {
         let (allowed, refused) = rooms[package.name.as_str()];

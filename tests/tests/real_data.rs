@@ -134,7 +134,8 @@ fn electric_load_with_duplicates_out_of_order() {
     let Some(source) = data("pjm_hourly_load/load.parquet") else { return };
     let mut days = Days::new();
     for batch in batches(&source) {
-        let (devices, times, values) = (text(&batch, "device_id"), nanos(&batch, "ts_local"), floats(&batch, "load_mw"));
+        let (devices, times, values) =
+            (text(&batch, "device_id"), nanos(&batch, "ts_local"), floats(&batch, "load_mw"));
         for (i, time) in times.into_iter().enumerate().filter(|(i, _)| values.is_valid(*i)) {
             let key = ("load_mw".to_owned(), devices[i].clone(), time.div_euclid(DAY_NS) * DAY_NS);
             days.entry(key).or_default().insert(time, values.value(i));
@@ -176,7 +177,8 @@ fn copies_of_a_frame_count_once_and_wrong_clocks_move_nothing() {
         }
     }
     write(&server, &lines);
-    let identities: std::collections::BTreeSet<_> = lines.lines().map(|l| l.split(' ').collect::<Vec<_>>()).map(|w| (w[0].to_owned(), w[2].to_owned())).collect();
+    let identities: std::collections::BTreeSet<_> =
+        lines.lines().map(|l| l.split(' ').collect::<Vec<_>>()).map(|w| (w[0].to_owned(), w[2].to_owned())).collect();
     assert!(copies > identities.len(), "there are copies");
     assert_eq!(count(&server, "temperature"), identities.len() as f64);
     let before = query(&server, "temperature");
@@ -210,17 +212,24 @@ fn write(server: &Server, lines: &str) {
 }
 
 fn query(server: &Server, metric: &str) -> Value {
-    let query = format!("{}/v1/query?match={metric}&from=2000-01-01T00:00:00Z&to=2030-01-01T00:00:00Z&step=1d&agg=count,sum,max&by=device_id", server.url);
+    let query = format!(
+        "{}/v1/query?match={metric}&from=2000-01-01T00:00:00Z&to=2030-01-01T00:00:00Z&step=1d&agg=count,sum,max&by=device_id",
+        server.url
+    );
     let answer: Value = reqwest::blocking::get(query).and_then(|r| r.json()).expect("JSON");
     let mut series = answer["series"].clone();
     // Confidence moves with the clock; values must not.
-    for point in series.as_array_mut().into_iter().flatten().flat_map(|s| s["points"].as_array_mut().into_iter().flatten()) {
+    for point in
+        series.as_array_mut().into_iter().flatten().flat_map(|s| s["points"].as_array_mut().into_iter().flatten())
+    {
         *point = serde_json::json!({"time": point["time"], "count": point["count"], "sum": point["sum"], "max": point["max"]});
     }
     series
 }
 
 fn count(server: &Server, metric: &str) -> f64 {
-    let counts = |series: &Value| series["points"].as_array().map_or(0.0, |p| p.iter().filter_map(|p| p["count"].as_f64()).sum());
+    let counts = |series: &Value| {
+        series["points"].as_array().map_or(0.0, |p| p.iter().filter_map(|p| p["count"].as_f64()).sum())
+    };
     query(server, metric).as_array().map_or(0.0, |all| all.iter().map(counts).sum())
 }

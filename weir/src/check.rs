@@ -125,7 +125,10 @@ fn tell(seen: &Seen, dir: &Path) -> anyhow::Result<()> {
     }
     let Seen { objects, partitions, generation, position, .. } = seen;
     match seen.findings.len() {
-        0 => writeln!(out, "ok: {objects} objects, {partitions} partitions, generation {generation}, log position {position}")?,
+        0 => writeln!(
+            out,
+            "ok: {objects} objects, {partitions} partitions, generation {generation}, log position {position}"
+        )?,
         1 => writeln!(out, "1 finding in {}", dir.display())?,
         n => writeln!(out, "{n} findings in {}", dir.display())?,
     }

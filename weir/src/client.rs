@@ -40,7 +40,8 @@ impl Owner {
             return Lock::take(dir).map(Self::Us);
         }
         let address = AddressFile::read(dir);
-        let address = address.with_context(|| format!("{} is in use by a weir process that takes no requests", dir.display()))?;
+        let address =
+            address.with_context(|| format!("{} is in use by a weir process that takes no requests", dir.display()))?;
         Ok(Self::Server(url_of(address)?))
     }
 }
@@ -142,7 +143,8 @@ fn url_of(address: std::net::SocketAddr) -> anyhow::Result<Url> {
 
 /// An instant as the server reads it: a plain date means its midnight, UTC.
 pub(crate) fn instant(text: &str) -> String {
-    let is_date = text.len() == 10 && text.bytes().enumerate().all(|(i, b)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() });
+    let is_date = text.len() == 10
+        && text.bytes().enumerate().all(|(i, b)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() });
     if is_date { format!("{text}T00:00:00Z") } else { text.to_owned() }
 }
 

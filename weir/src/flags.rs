@@ -37,7 +37,8 @@ impl SettingFlags {
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new("config").long("config").value_name("FILE").value_parser(clap::value_parser!(PathBuf));
-        let command = command.arg(config.help("Settings, one `name = value` a line [env: WEIR_CONFIG] [default: weir.toml, if there]"));
+        let command = command
+            .arg(config.help("Settings, one `name = value` a line [env: WEIR_CONFIG] [default: weir.toml, if there]"));
         let defaults = Settings::default();
         let flags = KEYS.iter().filter(|key| key.name != "log_level");
         flags.fold(command, |command, key| command.arg(flag_of(key, &defaults)))

@@ -18,7 +18,8 @@ pub(crate) fn start_quiet(merged: &Merged) -> anyhow::Result<()> {
 }
 
 fn start_with(level: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(level).with_context(|| format!("{level:?} is not a log level such as info or debug"))?;
+    let filter =
+        EnvFilter::try_new(level).with_context(|| format!("{level:?} is not a log level such as info or debug"))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -19,12 +19,12 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// What `weir recompute` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// First event time: RFC 3339, a date, epoch milliseconds, or now-1h
+    /// First event time: RFC 3339, a date, epoch milliseconds, or now-1h [default: the oldest]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    from: String,
-    /// First event time after
+    from: Option<String>,
+    /// First event time after [default: after the newest]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    to: String,
+    to: Option<String>,
     /// Only partitions that can hold these series
     #[arg(long = "match", short, value_name = "SELECTOR")]
     selector: Option<String>,
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
 
 async fn recompute(door: &Door, args: &Args) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let (from, to) = (instant(&args.from), instant(&args.to));
+    let (from, to) = (args.from.as_deref().map(instant), args.to.as_deref().map(instant));
     let request = serde_json::json!({
         "kind": "recompute", "from": from, "to": to, "match": args.selector, "reason": "weir recompute",
     });

@@ -98,7 +98,7 @@ async fn show(mut response: Response) -> anyhow::Result<()> {
 }
 
 /// Leaves as many rows as are shown; returns whether there were more.
-fn cut(batches: &mut Vec<RecordBatch>) -> bool {
+fn cut(batches: &mut [RecordBatch]) -> bool {
     let mut left = ROWS_SHOWN;
     let mut more = false;
     for batch in batches.iter_mut() {

@@ -81,7 +81,9 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
     let key = |id: SeriesId| *keys.get(&id).expect("a sealed epoch names its series");
     let mut readings = Vec::new();
     for span in &plan.own {
-        readings.extend(encode_file(epoch, key, |series| series.arrivals(*span).collect())?.map(|(b, n)| (Some(*span), b, n)));
+        readings.extend(
+            encode_file(epoch, key, |series| series.arrivals(*span).collect())?.map(|(b, n)| (Some(*span), b, n)),
+        );
     }
     if plan.has_strays() {
         let strays = |series: &SeriesEpoch| -> Vec<_> {
@@ -91,13 +93,17 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
     }
     let cells: Vec<StoredCell> = epoch.series.iter().flat_map(|(id, series)| stored_cells(*id, series, base)).collect();
     let partials = if cells.is_empty() { None } else { Some(encode_cells(&cells)?) };
-    let mut quarantined: Vec<StoredReading> = epoch.quarantine.iter().map(|q| StoredReading {
-        series: q.series,
-        time: q.time,
-        arrival: epoch.arrival(q.frame).0,
-        value: q.value,
-        position: epoch.position(q.frame).0,
-    }).collect();
+    let mut quarantined: Vec<StoredReading> = epoch
+        .quarantine
+        .iter()
+        .map(|q| StoredReading {
+            series: q.series,
+            time: q.time,
+            arrival: epoch.arrival(q.frame).0,
+            value: q.value,
+            position: epoch.position(q.frame).0,
+        })
+        .collect();
     quarantined.sort_by_key(|r| (r.series, r.time, r.position));
     let quarantine = if quarantined.is_empty() { None } else { Some(encode_readings(&quarantined, key)?) };
     Ok(Encoded { readings, partials, quarantine })
@@ -111,13 +117,16 @@ fn encode_file<'a>(
 ) -> Result<Option<(bytes::Bytes, Bounds)>> {
     let mut writer = ReadingsWriter::new()?;
     for (id, series) in &epoch.series {
-        let rows: Vec<StoredReading> = part(series).into_iter().map(|r| StoredReading {
-            series: *id,
-            time: r.time,
-            arrival: epoch.arrival(r.frame).0,
-            value: r.value,
-            position: epoch.position(r.frame).0,
-        }).collect();
+        let rows: Vec<StoredReading> = part(series)
+            .into_iter()
+            .map(|r| StoredReading {
+                series: *id,
+                time: r.time,
+                arrival: epoch.arrival(r.frame).0,
+                value: r.value,
+                position: epoch.position(r.frame).0,
+            })
+            .collect();
         writer.push(&rows, &key)?;
     }
     let (bytes, bounds) = writer.finish()?;
@@ -155,7 +164,8 @@ async fn write_series(inner: &Inner, sealed: &Sealed) -> Result<Option<SeriesCom
         replaces = before.into_iter().map(|object| object.path).collect();
     }
     states.sort_by_key(|s| s.id);
-    let object: ObjectRef = inner.objects.put(ObjectKind::Series, WHOLE, sealed.epoch.last, encode_series(&states)?).await?;
+    let object: ObjectRef =
+        inner.objects.put(ObjectKind::Series, WHOLE, sealed.epoch.last, encode_series(&states)?).await?;
     Ok(Some(SeriesCommit { object, replaces }))
 }
 

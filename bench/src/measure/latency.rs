@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(crate) struct Latency {
     /// How many were measured.
     pub(crate) n: usize,
+    /// The shortest.
+    pub(crate) min_ms: f64,
     /// Half took no longer.
     pub(crate) p50_ms: f64,
     /// Nine in ten took no longer.
@@ -27,7 +29,7 @@ impl Latency {
             let rank = (times.len() as f64 * part).ceil() as usize;
             times.get(rank.max(1) - 1).map_or(0.0, |time| time.as_secs_f64() * 1e3)
         };
-        Self { n: times.len(), p50_ms: at(0.5), p90_ms: at(0.9), p99_ms: at(0.99), max_ms: at(1.0) }
+        Self { n: times.len(), min_ms: at(0.0), p50_ms: at(0.5), p90_ms: at(0.9), p99_ms: at(0.99), max_ms: at(1.0) }
     }
 
     /// The two percentiles that are shown.
@@ -55,7 +57,10 @@ mod tests {
     fn percentiles_are_measured_values() {
         let times = (1..=200).rev().map(Duration::from_millis).collect();
         let latency = Latency::of(times);
-        assert_eq!(latency, Latency { n: 200, p50_ms: 100.0, p90_ms: 180.0, p99_ms: 198.0, max_ms: 200.0 });
+        assert_eq!(
+            latency,
+            Latency { n: 200, min_ms: 1.0, p50_ms: 100.0, p90_ms: 180.0, p99_ms: 198.0, max_ms: 200.0 }
+        );
         assert_eq!(Latency::of(vec![Duration::from_millis(3)]).p50_ms, 3.0);
         assert_eq!(Latency::of(Vec::new()), Latency::default());
     }

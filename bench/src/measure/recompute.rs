@@ -47,8 +47,10 @@ pub(crate) struct Disk {
     pub(crate) points: u64,
     /// Bytes of the raw readings in history.
     pub(crate) readings_bytes: u64,
-    /// Bytes of everything: views, catalog, log, what waits to be deleted.
-    pub(crate) all_bytes: u64,
+    /// Bytes of all that is kept for them: readings, views, series, catalog, what waits to be deleted.
+    pub(crate) kept_bytes: u64,
+    /// Bytes of the log: its files have a fixed size, and are reused or deleted behind the flush.
+    pub(crate) log_bytes: u64,
 }
 
 /// Recomputes everything and waits for it.
@@ -95,7 +97,8 @@ fn time(job: &Value, name: &str) -> anyhow::Result<f64> {
 pub(crate) fn disk(server: &Server, dir: &Path, points: u64) -> anyhow::Result<Disk> {
     settle(server)?;
     let readings_bytes = disk_bytes(&dir.join("history").join("readings"))?;
-    Ok(Disk { points, readings_bytes, all_bytes: disk_bytes(dir)? })
+    let log_bytes = disk_bytes(&dir.join("log"))?;
+    Ok(Disk { points, readings_bytes, kept_bytes: disk_bytes(dir)?.saturating_sub(log_bytes), log_bytes })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use futures::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -76,22 +76,20 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
 
 async fn receive_within(room: &Arc<Semaphore>, headers: &HeaderMap, body: Body, limits: Limits) -> Result<Received> {
     let mut stream = body.into_data_stream();
-    let received = match start(headers, limits) {
-        Ok((encoding, limit)) => match tokio::time::timeout(limits.deadline, collect(room, &mut stream, limit)).await {
-            Ok(Ok((bytes, share))) => Ok(Received { bytes, encoding, limits, _share: share }),
-            Ok(Err(problem)) => Err(problem),
-            Err(_) => {
-                let detail = format!("the body did not arrive within {} s", limits.deadline.as_secs());
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
-            }
-        },
-        Err(problem) => Err(problem),
+    let (encoding, limit) = match start(headers, limits) {
+        Ok(start) => start,
+        // Who asked whether to send at all has sent nothing yet.
+        Err(problem) if headers.contains_key(EXPECT) => return Err(problem),
+        Err(problem) => return Err(drained(&mut stream, problem).await),
     };
-    if received.is_err() {
-        // Only time is lost where this fails.
-        let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut stream)).await;
+    match tokio::time::timeout(limits.deadline, collect(room, &mut stream, limit)).await {
+        Ok(Ok((bytes, share))) => Ok(Received { bytes, encoding, limits, _share: share }),
+        Ok(Err(problem)) => Err(drained(&mut stream, problem).await),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", limits.deadline.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail))
+        }
     }
-    received
 }
 
 /// The coding of a body and how many bytes may follow.
@@ -138,14 +136,20 @@ async fn collect(
     Ok((bytes, share))
 }
 
-async fn drain(stream: &mut BodyDataStream) {
-    let mut left = DRAIN_BYTES;
-    while let Some(Ok(chunk)) = stream.next().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => return,
+/// The problem, after what is left of the body was read and forgotten, within bounds.
+async fn drained(stream: &mut BodyDataStream, problem: Problem) -> Problem {
+    let drain = async {
+        let mut left = DRAIN_BYTES;
+        while let Some(Ok(chunk)) = stream.next().await {
+            match left.checked_sub(chunk.len()) {
+                Some(rest) => left = rest,
+                None => return,
+            }
         }
-    }
+    };
+    // Running out of time only means that a sender who still writes may miss the answer.
+    let _ = tokio::time::timeout(DRAIN_TIME, drain).await;
+    problem
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -6,14 +6,16 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use schemas::time::clip;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::Map;
 use utoipa::ToSchema;
 
 use super::App;
 use super::error::{Problem, ProblemBody, Result};
 use super::openapi::GenerationsBody;
+use super::stream;
 
 /// The generation that is current now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,9 +36,9 @@ pub(super) struct Reverted {
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>> {
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response> {
     let generations = app.serving.batch.catalog().generations().await?;
-    Ok(Json(serde_json::json!({ "generations": generations })))
+    Ok(stream::list("generations", generations.into_iter(), &Map::new()))
 }
 
 /// Makes the views of an earlier generation current again, as a new generation.

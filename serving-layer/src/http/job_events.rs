@@ -1,9 +1,11 @@
 //! `GET /v1/jobs/{id}/events`: a job's progress while it happens.
 //!
-//! Owns the stream of server-sent events: the job as it is, each time it changed, until it has ended.
+//! Owns the stream of server-sent events: the job as it is, each time it changed, until it has ended or the server
+//! stops (so that followers don't hold up its end).
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
@@ -11,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use batch_layer::catalog::JobRow;
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
@@ -48,13 +50,15 @@ struct Follower {
     app: Arc<App>,
     /// The job as shown last.
     shown: JobRow,
+    /// Whether the server was ready; one that is not any more is stopping.
+    was_ready: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Follower {
     /// The job when it has changed; `None` where nothing more will come.
     async fn change(&mut self) -> Option<JobRow> {
-        while !self.shown.state.finished() {
+        while !self.shown.state.finished() && self.was_ready == self.app.ready.load(Ordering::Acquire) {
             tokio::time::sleep(PAUSE).await;
             let job = self.app.serving.batch.catalog().job(self.shown.id).await;
             let job = job.inspect_err(|error| tracing::warn!(%error, "can't follow a job any more")).ok()?;
@@ -68,12 +72,12 @@ impl Follower {
 }
 
 fn events(app: Arc<App>, permit: OwnedSemaphorePermit, first: JobRow) -> impl Stream<Item = Result<Event, Infallible>> {
-    let follower = Follower { app, shown: first.clone(), _permit: permit };
+    let was_ready = app.ready.load(Ordering::Acquire);
+    let follower = Follower { app, shown: first.clone(), was_ready, _permit: permit };
     let changes = stream::unfold(follower, async |mut follower| {
         let job = follower.change().await?;
         Some((job, follower))
     });
-    use futures::StreamExt as _;
     stream::once(std::future::ready(first)).chain(changes).map(|job| Ok(event(&job)))
 }
 

@@ -15,7 +15,7 @@ use schemas::query::parse_instant;
 use schemas::selector::Selector;
 use schemas::time::{ArrivalTime, EventTime, TimeRange, clip};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::App;
@@ -23,6 +23,7 @@ use super::body::read_json;
 use super::error::{Problem, ProblemBody, Result};
 use super::openapi::{Job, JobsBody};
 use super::params::Params;
+use super::stream;
 
 const FIELDS: &[&str] = &["kind", "from", "to", "match", "reason", "priority"];
 /// Longest reason, characters.
@@ -124,10 +125,10 @@ pub(super) async fn create(State(app): State<Arc<App>>, headers: HeaderMap, body
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Value>> {
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response> {
     let limit = Params::strict(query.as_deref(), &["limit"])?.limit(LISTED, LISTED_MAX)?;
     let jobs = app.serving.batch.catalog().jobs(limit).await?;
-    Ok(Json(serde_json::json!({ "jobs": jobs })))
+    Ok(stream::list("jobs", jobs.into_iter(), &Map::new()))
 }
 
 /// A job.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
-use serde_json::Value;
+use axum::response::Response;
+use serde_json::Map;
 
 use super::App;
 use super::error::{ProblemBody, Result};
 use super::openapi::ReconciliationBody;
 use super::params::Params;
+use super::stream;
 
 /// How many rows are shown unless asked for more.
 const LISTED: u32 = 1000;
@@ -26,8 +27,8 @@ const LISTED_MAX: u32 = 100_000;
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Value>> {
+pub(super) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response> {
     let limit = Params::strict(query.as_deref(), &["limit"])?.limit(LISTED, LISTED_MAX)?;
     let rows = app.serving.batch.catalog().reconciliation(limit).await?;
-    Ok(Json(serde_json::json!({ "reconciliation": rows })))
+    Ok(stream::list("reconciliation", rows.into_iter(), &Map::new()))
 }

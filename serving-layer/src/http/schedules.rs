@@ -9,18 +9,20 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use batch_layer::catalog::ScheduleRow;
 use batch_layer::schedule::next_after;
 use schemas::ArrivalTime;
 use schemas::time::parse_duration;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::Map;
 use utoipa::ToSchema;
 
 use super::App;
 use super::body::read_json;
 use super::error::{Problem, ProblemBody, Result};
 use super::openapi::{Schedule, SchedulesBody};
+use super::stream;
 
 const FIELDS: &[&str] = &["cron", "kind", "lookback", "enabled"];
 
@@ -63,9 +65,9 @@ impl ScheduleRequest {
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>> {
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Response> {
     let schedules = app.serving.batch.catalog().schedules().await?;
-    Ok(Json(serde_json::json!({ "schedules": schedules })))
+    Ok(stream::list("schedules", schedules.into_iter(), &Map::new()))
 }
 
 /// A schedule.

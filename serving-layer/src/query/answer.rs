@@ -138,7 +138,12 @@ impl<'a> Assessor<'a> {
         }
     }
 
-    fn assess(&mut self, all: &CellPoint, members: &[(&SeriesState, &CellPoint)], aggregates: &[Aggregate]) -> Assessed {
+    fn assess(
+        &mut self,
+        all: &CellPoint,
+        members: &[(&SeriesState, &CellPoint)],
+        aggregates: &[Aggregate],
+    ) -> Assessed {
         let bucket = self.step.bucket(EventTime(all.bucket)).intersect(&self.range);
         let mut outlook: Option<Outlook> = None;
         let mut horizon = 0;

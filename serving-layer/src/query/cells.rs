@@ -137,7 +137,11 @@ fn segments(snapshot: &Snapshot, query: &CellQuery) -> Vec<Segment> {
         };
         return asked.map(segment).collect();
     }
-    let gap = |start: EventTime, end: EventTime| Segment { range: TimeRange { start, end }, cut: LogPosition::START, view: None };
+    let gap = |start: EventTime, end: EventTime| Segment {
+        range: TimeRange { start, end },
+        cut: LogPosition::START,
+        view: None,
+    };
     let mut segments = Vec::new();
     let mut next = query.range.start;
     for partition in snapshot.version.partitions_in(query.range) {
@@ -314,8 +318,11 @@ impl<'a> Collector<'a> {
                 continue;
             }
             let mut table = CellTable::default();
-            if let Some(object) = segment.view.as_ref().filter(|_| self.view != ViewKind::Speed).and_then(|v| v.object.as_ref()) {
-                let stored = batch_layer::history::read_cells(self.serving.batch.objects(), object, Some(&ids), true).await?;
+            if let Some(object) =
+                segment.view.as_ref().filter(|_| self.view != ViewKind::Speed).and_then(|v| v.object.as_ref())
+            {
+                let stored =
+                    batch_layer::history::read_cells(self.serving.batch.objects(), object, Some(&ids), true).await?;
                 stored.into_iter().for_each(|c| table.push(c.series, c.cell));
             }
             let wanted = anew.merge_untouched(segment, &table)?;

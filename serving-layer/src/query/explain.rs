@@ -25,7 +25,8 @@ impl Serving {
         let cells = self.query_cells(&snapshot, &query).await?;
         let points: usize = cells.iter().map(|s| s.points.len()).sum();
         let mut left = POINTS_MAX;
-        let series: Vec<Value> = cells.iter().map(|series| self.explain_series(&snapshot, &query, series, &mut left)).collect();
+        let series: Vec<Value> =
+            cells.iter().map(|series| self.explain_series(&snapshot, &query, series, &mut left)).collect();
         Ok(json!({
             "series": series,
             "points": points,

@@ -55,11 +55,8 @@ pub(super) async fn resolve(
 ) -> Result<Vec<StoredReading>> {
     let base = serving.speed.settings().base;
     let hull = wanted.hull(range, base);
-    let selection = Selection {
-        series: Some(wanted.series()),
-        range: hull,
-        up_to: (view == ViewKind::Batch).then_some(cut),
-    };
+    let selection =
+        Selection { series: Some(wanted.series()), range: hull, up_to: (view == ViewKind::Batch).then_some(cut) };
     let hot = hot_epochs(snapshot, &selection);
     let files = files(snapshot, &hot, hull, view);
     let mut readings = if files.is_empty() {

@@ -36,7 +36,8 @@ pub(super) fn of_datafusion(error: &DataFusionError) -> Error {
 
 fn message(error: &DataFusionError) -> String {
     let text = error.strip_backtrace();
-    let prefixes = ["Error during planning: ", "Schema error: ", "Execution error: ", "This feature is not implemented: "];
+    let prefixes =
+        ["Error during planning: ", "Schema error: ", "Execution error: ", "This feature is not implemented: "];
     let bare = prefixes.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(&text);
     bare.to_owned()
 }

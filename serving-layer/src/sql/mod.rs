@@ -5,8 +5,9 @@
 //! written down (HTTP, command line).
 //!
 //! ```text
-//! text ─► gate (parse, budget) ─► plan (own thread, large stack) ─► stream ─► rows
-//!                                   └─► tables ─► one Snapshot      └─ deadline, memory, drop = cancel
+//! text ─► gate (parse, budget) ─► session (plan) ─► operators ─► rows, in plain types
+//!       └──────────── on threads of its own (worker) ───────┘  └─ time, memory, drop = end
+//!                                     └─► tables ─► one Snapshot
 //! ```
 //!
 //! - SQL-1: a statement sees one log position. All its tables read from one snapshot, taken when the first of them is
@@ -15,14 +16,15 @@
 mod failure;
 mod functions;
 mod gate;
+mod plain;
 mod session;
-mod stream;
 mod tables;
+mod watch;
+mod worker;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
-use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::serving::Serving;
@@ -48,9 +50,7 @@ impl Serving {
     /// The statement is not allowed, too large, names what does not exist, or takes too long; or history can't be read.
     /// What goes wrong later comes as an item of the stream.
     pub async fn sql(&self, sql: &str) -> Result<SqlStream> {
-        let deadline = Instant::now() + self.settings.query_timeout;
-        let rows = session::start(self.clone(), sql.to_owned(), deadline).await?;
-        Ok(stream::of(rows, deadline, self.settings.query_timeout))
+        worker::start(self.clone(), sql.to_owned()).await
     }
 }
 

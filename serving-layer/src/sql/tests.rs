@@ -73,7 +73,8 @@ async fn open(dir: &Path, settings: Settings) -> Serving {
         gaps: Arc::new(NoGaps),
     };
     let recovered = Recovered { version: opened.version, ..Recovered::default() };
-    let speed = SpeedLayer::open(dir.join("log"), speed_layer::Settings::default(), parts, recovered).expect("the log opens");
+    let speed =
+        SpeedLayer::open(dir.join("log"), speed_layer::Settings::default(), parts, recovered).expect("the log opens");
     opened.layer.connect(Arc::new(Adopting(speed.clone())));
     let sink = Arc::new(Flusher(opened.layer.clone()));
     Serving::new(speed, opened.layer, sink, clock, settings)
@@ -147,22 +148,42 @@ async fn readings_are_told_once() {
     check(&serving, "SELECT count(*) AS n, sum(value) AS s FROM readings", json!([{"n": 7, "s": 54.0}])).await;
     let sql = "SELECT event_time, value, tag(tags, 'line') AS line FROM readings WHERE metric = 'temperature' AND device_id IN ('press-1') \
                AND event_time >= '2024-01-01T11:00:00Z' AND event_time < '2024-01-01T11:02:00Z' ORDER BY event_time";
-    check(&serving, sql, json!([
-        {"event_time": "2024-01-01T11:00:00Z", "value": 1.0, "line": "A"},
-        {"event_time": "2024-01-01T11:00:05Z", "value": 4.0, "line": "A"},
-        {"event_time": "2024-01-01T11:01:00Z", "value": 6.0, "line": "A"},
-    ])).await;
-    check(&serving, "SELECT metric, metric_key FROM readings WHERE device_id = 'press-2' LIMIT 1", json!([
-        {"metric": "pressure", "metric_key": "pressure{device_id=\"press-2\",line=\"A\"}"},
-    ])).await;
-    check(&serving, "SELECT min(lateness_s) AS least, count(*) AS n FROM late_readings", json!([{"least": 3480.0, "n": 5}])).await;
+    check(
+        &serving,
+        sql,
+        json!([
+            {"event_time": "2024-01-01T11:00:00Z", "value": 1.0, "line": "A"},
+            {"event_time": "2024-01-01T11:00:05Z", "value": 4.0, "line": "A"},
+            {"event_time": "2024-01-01T11:01:00Z", "value": 6.0, "line": "A"},
+        ]),
+    )
+    .await;
+    check(
+        &serving,
+        "SELECT metric, metric_key FROM readings WHERE device_id = 'press-2' LIMIT 1",
+        json!([
+            {"metric": "pressure", "metric_key": "pressure{device_id=\"press-2\",line=\"A\"}"},
+        ]),
+    )
+    .await;
+    check(
+        &serving,
+        "SELECT min(lateness_s) AS least, count(*) AS n FROM late_readings",
+        json!([{"least": 3480.0, "n": 5}]),
+    )
+    .await;
     let sql = "SELECT date_trunc('hour', event_time) AS h, count(*) AS n FROM readings GROUP BY 1 ORDER BY 1";
     check(&serving, sql, json!([{"h": "2024-01-01T11:00:00Z", "n": 7}])).await;
     let sql = "SELECT value, reason, event_time FROM quarantine ORDER BY value";
-    check(&serving, sql, json!([
-        {"value": 98.0, "reason": "future", "event_time": "2024-01-01T14:00:00Z"},
-        {"value": 99.0, "reason": "future", "event_time": "2024-01-01T13:00:00Z"},
-    ])).await;
+    check(
+        &serving,
+        sql,
+        json!([
+            {"value": 98.0, "reason": "future", "event_time": "2024-01-01T14:00:00Z"},
+            {"value": 99.0, "reason": "future", "event_time": "2024-01-01T13:00:00Z"},
+        ]),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,9 +191,14 @@ async fn metrics_are_those_of_the_query_engine() {
     let dir = tempfile::tempdir().expect("a folder");
     let serving = filled(dir.path()).await;
     let sql = "SELECT metric_value, previous_value, trend, event_time FROM realtime_metrics WHERE metric LIKE 'temp%'";
-    check(&serving, sql, json!([
-        {"metric_value": 8.0, "previous_value": 5.0, "trend": "up", "event_time": "2024-01-01T11:59:58Z"},
-    ])).await;
+    check(
+        &serving,
+        sql,
+        json!([
+            {"metric_value": 8.0, "previous_value": 5.0, "trend": "up", "event_time": "2024-01-01T11:59:58Z"},
+        ]),
+    )
+    .await;
     let sql = "SELECT time_bucket, metric_value, count, first, last, batch_points, speed_points, source, current_value, resolution \
                FROM unified_metrics WHERE metric = 'temperature' AND resolution = '1m' ORDER BY time_bucket LIMIT 2";
     check(&serving, sql, json!([
@@ -182,12 +208,22 @@ async fn metrics_are_those_of_the_query_engine() {
          "speed_points": 1, "source": "speed", "current_value": 8.0, "resolution": "1m"},
     ])).await;
     let sql = "SELECT metric, sum(count) AS n, count(*) AS buckets, max(generation) AS g FROM batch_metrics GROUP BY metric ORDER BY metric";
-    check(&serving, sql, json!([
-        {"metric": "pressure", "n": 2, "buckets": 2, "g": 1},
-        {"metric": "temperature", "n": 3, "buckets": 2, "g": 1},
-    ])).await;
+    check(
+        &serving,
+        sql,
+        json!([
+            {"metric": "pressure", "n": 2, "buckets": 2, "g": 1},
+            {"metric": "temperature", "n": 3, "buckets": 2, "g": 1},
+        ]),
+    )
+    .await;
     let sql = "SELECT resolution, sum(data_points) AS n FROM unified_metrics WHERE resolution IN ('10s', '1h', '1d') GROUP BY 1 ORDER BY 1";
-    check(&serving, sql, json!([{"resolution": "10s", "n": 7}, {"resolution": "1d", "n": 7}, {"resolution": "1h", "n": 7}])).await;
+    check(
+        &serving,
+        sql,
+        json!([{"resolution": "10s", "n": 7}, {"resolution": "1d", "n": 7}, {"resolution": "1h", "n": 7}]),
+    )
+    .await;
     let sql = "SELECT count(*) AS n FROM unified_metrics WHERE time_bucket >= '2024-01-01T11:59:50Z'";
     check(&serving, sql, json!([{"n": 2}])).await;
     let sql = "SELECT count(*) AS n FROM unified_metrics WHERE confidence_score BETWEEN 0 AND 1 AND completeness > 0 AND low <= metric_value \
@@ -202,7 +238,12 @@ async fn metrics_are_those_of_the_query_engine() {
 async fn the_catalog_can_be_asked() {
     let dir = tempfile::tempdir().expect("a folder");
     let serving = filled(dir.path()).await;
-    check(&serving, "SELECT kind, state, progress FROM jobs", json!([{"kind": "recompute", "state": "succeeded", "progress": 1.0}])).await;
+    check(
+        &serving,
+        "SELECT kind, state, progress FROM jobs",
+        json!([{"kind": "recompute", "state": "succeeded", "progress": 1.0}]),
+    )
+    .await;
     check(&serving, "SELECT generation, current FROM generations", json!([{"generation": 1, "current": true}])).await;
     for table in super::tables::NAMES {
         let found = rows(&serving, &format!("SELECT * FROM {table}")).await.unwrap_or_else(|e| panic!("{table}: {e}"));
@@ -234,7 +275,8 @@ async fn refusals_name_the_place() {
             other => panic!("{sql}: {other:?}"),
         }
     }
-    let doubled = (0..40).fold("SELECT 'aaaaaaaa' AS s".to_owned(), |inner, _| format!("SELECT s || s AS s FROM ({inner})"));
+    let doubled =
+        (0..40).fold("SELECT 'aaaaaaaa' AS s".to_owned(), |inner, _| format!("SELECT s || s AS s FROM ({inner})"));
     assert!(matches!(rows(&serving, &doubled).await, Err(Error::Invalid(_))), "a text that doubles forty times");
 }
 
@@ -277,11 +319,19 @@ async fn the_largest_statements_run() {
         format!("SELECT {}", many(480, "1", " + ")),
         many(64, "SELECT metric, value FROM readings WHERE value > @", " UNION ALL "),
         many(64, "SELECT metric, value FROM readings WHERE value > @", " UNION "),
-        format!("SELECT {} FROM unified_metrics", many(60, "lag(sum, @) OVER (PARTITION BY metric ORDER BY time_bucket) AS c@", ", ")),
+        format!(
+            "SELECT {} FROM unified_metrics",
+            many(60, "lag(sum, @) OVER (PARTITION BY metric ORDER BY time_bucket) AS c@", ", ")
+        ),
         format!("SELECT {} FROM readings", many(110, "sum(CASE WHEN value = @ THEN 1 END) AS c@", ", ")),
         format!("SELECT count(*) FROM readings WHERE value IN ({})", many(900, "@", ", ")),
-        format!("SELECT count(*) FROM readings r0 {}", many(8, "JOIN readings j@ ON j@.event_time = r0.event_time", " ")),
-        (0..20).fold("SELECT value AS v FROM readings".to_owned(), |q, i| format!("SELECT v + {i} AS v FROM ({q}) WHERE v <> {i}")),
+        format!(
+            "SELECT count(*) FROM readings r0 {}",
+            many(8, "JOIN readings j@ ON j@.event_time = r0.event_time", " ")
+        ),
+        (0..20).fold("SELECT value AS v FROM readings".to_owned(), |q, i| {
+            format!("SELECT v + {i} AS v FROM ({q}) WHERE v <> {i}")
+        }),
         format!("SELECT CASE {} END FROM readings", many(180, "WHEN value = @ THEN '@'", " ")),
     ] {
         let started = std::time::Instant::now();
@@ -289,5 +339,18 @@ async fn the_largest_statements_run() {
         rows(&serving, &sql).await.unwrap_or_else(|e| panic!("{start}: {e}"));
         println!("{:?} {start}", started.elapsed());
         assert!(started.elapsed() < Duration::from_secs(20), "{start}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_explore() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let serving = filled(dir.path()).await;
+    for sql in std::fs::read_to_string("/tmp/explore.sql").expect("file").lines().filter(|l| !l.trim().is_empty()) {
+        let started = std::time::Instant::now();
+        match rows(&serving, sql).await {
+            Ok(v) => println!("{sql}\n   => {:?} {}", started.elapsed(), v.to_string().replace("\\n", "\n      ")),
+            Err(e) => println!("{sql}\n   => ERR {e:?}"),
+        }
     }
 }

@@ -130,7 +130,8 @@ mod tests {
     fn frame() -> Frame {
         let key = SeriesKey::parse("t{device_id=\"d\"}").expect("valid");
         let series = vec![SeriesId(1), SeriesId(1 << 32)];
-        let batch = Batch { definitions: vec![(SeriesId(1), key)], series, times: vec![-5, 7], values: vec![1.5, -0.0] };
+        let batch =
+            Batch { definitions: vec![(SeriesId(1), key)], series, times: vec![-5, 7], values: vec![1.5, -0.0] };
         Frame { arrival: ArrivalTime(99), batch }
     }
 

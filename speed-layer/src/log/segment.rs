@@ -128,8 +128,14 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared> {
     let path = segment_path(dir, number);
     let failed = |source| Error::io(format!("can't prepare {}", path.display()), source);
-    let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(failed)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     // Real zeros, not a hole: a later sync then has no block map to write.
     let zeros = vec![0; 1 << 20];
     let mut left = capacity;

@@ -39,7 +39,8 @@ fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<
     let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
     let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
     let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let (log, thread) = spawn(settings, replayed, Seen::default(), (metrics, Arc::new(NoGaps), Arc::new(Tick))).expect("starts");
+    let (log, thread) =
+        spawn(settings, replayed, Seen::default(), (metrics, Arc::new(NoGaps), Arc::new(Tick))).expect("starts");
     (log, thread, times)
 }
 
@@ -67,7 +68,8 @@ fn written(n: i64, segment_bytes: u64) -> (tempfile::TempDir, Vec<PathBuf>) {
     }
     drop(log);
     thread.join().expect("no panic");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(dir.path()).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(dir.path()).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     files.sort();
     (dir, files)
 }

@@ -201,8 +201,10 @@ impl SpeedState {
             return total;
         }
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                work.filter(|(_, q)| !q.is_empty()).map(|(shard, queue)| scope.spawn(move || run(shard, queue))).collect();
+            let threads: Vec<_> = work
+                .filter(|(_, q)| !q.is_empty())
+                .map(|(shard, queue)| scope.spawn(move || run(shard, queue)))
+                .collect();
             for thread in threads {
                 total.add(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
@@ -227,9 +229,9 @@ impl SpeedState {
         let mut touched: Vec<SeriesId> = series.iter().map(|(id, _)| *id).chain(open.named).collect();
         touched.sort_unstable();
         touched.dedup();
-        let states = touched.into_iter().filter_map(|id| {
-            Some(SeriesState { id, key: names(id)?, tail: self.shard(id).tail(id).copied() })
-        });
+        let states = touched
+            .into_iter()
+            .filter_map(|id| Some(SeriesState { id, key: names(id)?, tail: self.shard(id).tail(id).copied() }));
         let states = states.collect();
         let epoch = Arc::new(Epoch {
             first: open.first,

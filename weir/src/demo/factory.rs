@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_readings() {
-        let told = |all: &[Rows]| all.iter().map(|r| (r.series.clone(), r.times.clone(), r.values.clone())).collect::<Vec<_>>();
+        let told = |all: &[Rows]| {
+            all.iter().map(|r| (r.series.clone(), r.times.clone(), r.values.clone())).collect::<Vec<_>>()
+        };
         let (a, b, c) = (seconds(1, 3), seconds(1, 3), seconds(2, 3));
         assert!(told(&a) == told(&b) && told(&a) != told(&c));
     }

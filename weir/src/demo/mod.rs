@@ -170,7 +170,10 @@ async fn append(serving: &Serving, rows: speed_layer::Rows) -> anyhow::Result<()
 fn tell(address: SocketAddr) -> anyhow::Result<()> {
     let url = format!("http://{address}");
     let mut out = std::io::stdout().lock();
-    writeln!(out, "weir query --url {url} --match 'temperature{{line=\"A\"}}' --by line --from now-5m --step 10s --agg avg,max,count")?;
+    writeln!(
+        out,
+        "weir query --url {url} --match 'temperature{{line=\"A\"}}' --by line --from now-5m --step 10s --agg avg,max,count"
+    )?;
     writeln!(
         out,
         "weir sql --url {url} \"SELECT device_id, count(*) AS readings, avg(value) AS pm25 FROM readings \

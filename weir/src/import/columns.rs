@@ -87,7 +87,8 @@ impl Plan {
         let device = said("--device", &mapping.device)?.or_else(|| find(DEVICE));
         let value = said("--value", &mapping.value)?.or_else(|| find(VALUE));
         let metric_column = if mapping.metric.is_some() { None } else { METRICS.iter().find_map(|name| find(name)) };
-        let mut used: Vec<usize> = [time, device, value, metric_column, find(UNIT), find(TAGS)].into_iter().flatten().collect();
+        let mut used: Vec<usize> =
+            [time, device, value, metric_column, find(UNIT), find(TAGS)].into_iter().flatten().collect();
         let mut tags = Vec::new();
         for name in &mapping.tags {
             tags.push(find(name).ok_or_else(|| no_column("--tag", name, columns))?);
@@ -104,7 +105,11 @@ impl Plan {
         let metric = metric_of(columns, mapping, metric_column, value, &values)?;
         let wide = value.is_none();
         if wide && time.is_none() {
-            anyhow::bail!("no column is named {}: say which holds the time with --time COLUMN; there are {}", TIMES.join(", "), names(columns));
+            anyhow::bail!(
+                "no column is named {}: say which holds the time with --time COLUMN; there are {}",
+                TIMES.join(", "),
+                names(columns)
+            );
         }
         Ok(Self { metric, values, wide, time, device, tags, tag_objects: find(TAGS).filter(|i| Some(*i) != device) })
     }
@@ -136,7 +141,10 @@ fn metric_of(
             values.iter().map(|i| columns[*i].0.as_str()).collect::<Vec<_>>().join(", ")
         ),
         (Some(name), ..) => Ok(Metric::Named(name.clone())),
-        (None, Some(_), None) => anyhow::bail!("no column is named value: say which holds it with --value COLUMN; there are {}", names(columns)),
+        (None, Some(_), None) => anyhow::bail!(
+            "no column is named value: say which holds it with --value COLUMN; there are {}",
+            names(columns)
+        ),
         (None, Some(column), Some(_)) => Ok(Metric::Column(column)),
         (None, None, Some(value)) if columns[value].0 == VALUE => {
             anyhow::bail!("no column is named metric or sensor_type: say what the values are with --metric NAME")
@@ -169,22 +177,51 @@ mod tests {
         Plan::make(&columns, &mapping)
     }
 
-    const PRSA: &[(&str, Kind)] = &[("device_id", Text), ("metric", Text), ("value", Number), ("unit", Text), ("event_ts", Time)];
+    const PRSA: &[(&str, Kind)] =
+        &[("device_id", Text), ("metric", Text), ("value", Number), ("unit", Text), ("event_ts", Time)];
     const PJM: &[(&str, Kind)] = &[("device_id", Text), ("ts_local", Time), ("load_mw", Number)];
-    const WIDE: &[(&str, Kind)] = &[("time", Time), ("room", Text), ("floor", Number), ("temp", Number), ("on", Number)];
+    const WIDE: &[(&str, Kind)] =
+        &[("time", Time), ("room", Text), ("floor", Number), ("temp", Number), ("on", Number)];
 
     #[test]
     fn columns_find_their_meaning() {
-        let long = Plan { metric: Metric::Column(1), values: vec![2], wide: false, time: Some(4), device: Some(0), tags: vec![], tag_objects: None };
+        let long = Plan {
+            metric: Metric::Column(1),
+            values: vec![2],
+            wide: false,
+            time: Some(4),
+            device: Some(0),
+            tags: vec![],
+            tag_objects: None,
+        };
         assert_eq!(plan(PRSA, &[]).expect("long"), long);
-        let pjm = Plan { metric: Metric::OfValue, values: vec![2], wide: true, time: Some(1), device: Some(0), tags: vec![], tag_objects: None };
+        let pjm = Plan {
+            metric: Metric::OfValue,
+            values: vec![2],
+            wide: true,
+            time: Some(1),
+            device: Some(0),
+            tags: vec![],
+            tag_objects: None,
+        };
         assert_eq!(plan(PJM, &[("time", "ts_local")]).expect("wide"), pjm);
-        let wide = Plan { metric: Metric::OfValue, values: vec![2, 3, 4], wide: true, time: Some(0), device: None, tags: vec![1], tag_objects: None };
+        let wide = Plan {
+            metric: Metric::OfValue,
+            values: vec![2, 3, 4],
+            wide: true,
+            time: Some(0),
+            device: None,
+            tags: vec![1],
+            tag_objects: None,
+        };
         assert_eq!(plan(WIDE, &[]).expect("wide"), wide);
         let tagged = plan(WIDE, &[("tag", "floor"), ("device", "room")]).expect("wide");
         assert_eq!((tagged.values, tagged.tags, tagged.device), (vec![3, 4], vec![2], Some(1)));
         let one = plan(WIDE, &[("value", "temp"), ("metric", "temperature")]).expect("long");
-        assert_eq!((one.metric, one.values, one.wide, one.tags), (Metric::Named("temperature".into()), vec![3], false, vec![1]));
+        assert_eq!(
+            (one.metric, one.values, one.wide, one.tags),
+            (Metric::Named("temperature".into()), vec![3], false, vec![1])
+        );
         assert_eq!(plan(WIDE, &[("value", "temp")]).expect("long").metric, Metric::OfValue);
         assert_eq!(long.used(), [0, 1, 2, 4]);
     }

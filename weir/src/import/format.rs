@@ -35,7 +35,9 @@ pub(super) fn detect(path: &Path, reader: &mut impl BufRead) -> anyhow::Result<F
     by_name.or(by_content).ok_or_else(|| match start.trim_ascii_start().first() {
         None => anyhow::anyhow!("it is empty"),
         Some(b'[') => anyhow::anyhow!("a JSON array can't be read line by line: make it NDJSON, as with jq -c '.[]'"),
-        _ => anyhow::anyhow!("neither name nor content tells the format: say --format csv, parquet, line-protocol or ndjson"),
+        _ => anyhow::anyhow!(
+            "neither name nor content tells the format: say --format csv, parquet, line-protocol or ndjson"
+        ),
     })
 }
 

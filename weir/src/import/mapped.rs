@@ -79,9 +79,8 @@ impl Reader {
             return Err(format!("row has {} cells, but the header row has {}", record.len(), self.names.len()));
         }
         let Self { plan, names, rows, .. } = self;
-        let cell = |i: usize| {
-            std::str::from_utf8(&record[i]).map_err(|_| format!("cell {:?} is not UTF-8", clip(&names[i])))
-        };
+        let cell =
+            |i: usize| std::str::from_utf8(&record[i]).map_err(|_| format!("cell {:?} is not UTF-8", clip(&names[i])));
         let time = match plan.time {
             Some(i) => instant(cell(i)?, self.precision)?,
             None => self.now,
@@ -104,7 +103,9 @@ impl Reader {
             // In a wide row one bad value leaves the others good.
             match value(text).and_then(|value| Ok((rows.series(metric, device, &tags)?, value))) {
                 Ok((series, value)) => rows.push(series, time, value),
-                Err(reason) if plan.wide => rows.refuse(Some(line), row, format!("column {:?}: {reason}", clip(metric))),
+                Err(reason) if plan.wide => {
+                    rows.refuse(Some(line), row, format!("column {:?}: {reason}", clip(metric)))
+                }
                 Err(reason) => return Err(reason),
             }
         }
@@ -134,16 +135,23 @@ mod tests {
 
     fn told(chunk: &Chunk) -> Vec<String> {
         let rows = &chunk.rows;
-        let row = |i: usize| format!("{} {} {}", rows.keys[rows.series[i] as usize], rows.times[i] / 1_000_000, rows.values[i]);
+        let row = |i: usize| {
+            format!("{} {} {}", rows.keys[rows.series[i] as usize], rows.times[i] / 1_000_000, rows.values[i])
+        };
         (0..rows.values.len()).map(row).collect()
     }
 
     #[test]
     fn wide_rows_make_a_reading_for_each_number() {
-        let chunk = read("\u{feff}time, temp ,room,on", "1,20.5,a,true\n2,NA,b,false\n\n3,x,a,true\n", &Mapping::default());
+        let chunk =
+            read("\u{feff}time, temp ,room,on", "1,20.5,a,true\n2,NA,b,false\n\n3,x,a,true\n", &Mapping::default());
         // One cell of text among numbers makes the column text, hence a tag.
         assert_eq!(told(&chunk)[0], "on{room=\"a\",temp=\"20.5\"} 1 1");
-        let chunk = read("time,temp,room", "1,20.5,a\n2,NA,b\n\n3,1e400,a\nsoon,1,a\n4,1\n", &Mapping { value: None, ..Mapping::default() });
+        let chunk = read(
+            "time,temp,room",
+            "1,20.5,a\n2,NA,b\n\n3,1e400,a\nsoon,1,a\n4,1\n",
+            &Mapping { value: None, ..Mapping::default() },
+        );
         assert_eq!(told(&chunk), ["temp{room=\"a\"} 1 20.5"]);
         assert_eq!(chunk.refusals.iter().map(|r| r.line).collect::<Vec<_>>(), [Some(5), Some(6), Some(7)]);
     }
@@ -157,7 +165,8 @@ mod tests {
             device: Some("id".into()),
             tags: vec!["line".into()],
         };
-        let chunk = read("id,when,v,line,note", "7,2013-03-01 00:00:00,1.5,A,x\n7,2013-03-01 00:01:00,,A,x\n", &mapping);
+        let chunk =
+            read("id,when,v,line,note", "7,2013-03-01 00:00:00,1.5,A,x\n7,2013-03-01 00:01:00,,A,x\n", &mapping);
         assert_eq!(told(&chunk), ["temperature{device_id=\"7\",line=\"A\"} 1362096000000 1.5"]);
         assert_eq!(chunk.refusals[0].reason, "value is missing");
     }

@@ -74,7 +74,8 @@ impl<'a> Columns<'a> {
         let metric = if let Metric::Column(i) = &plan.metric { Some(texts(&text(i))?) } else { None };
         let value = |i: &usize| {
             let (name, column) = named(i);
-            let numbers = cast(column, &DataType::Float64).with_context(|| format!("column {name:?} holds no numbers"))?;
+            let numbers =
+                cast(column, &DataType::Float64).with_context(|| format!("column {name:?} holds no numbers"))?;
             Ok((name, numbers.as_primitive::<Float64Type>().clone()))
         };
         let tag = |i: &usize| Ok((named(i).0, texts(named(i).1)?));
@@ -242,7 +243,9 @@ mod tests {
 
     fn told(chunk: &Chunk) -> Vec<String> {
         let rows = &chunk.rows;
-        let row = |i: usize| format!("{} {} {}", rows.keys[rows.series[i] as usize], rows.times[i] / 1_000_000, rows.values[i]);
+        let row = |i: usize| {
+            format!("{} {} {}", rows.keys[rows.series[i] as usize], rows.times[i] / 1_000_000, rows.values[i])
+        };
         (0..rows.values.len()).map(row).collect()
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use arrow::array::{ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array};
+use arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt32Array,
+};
 use arrow::datatypes::UInt32Type;
 use arrow::ipc::writer::StreamWriter;
 use reqwest::header::RETRY_AFTER;
@@ -36,7 +38,7 @@ pub(super) enum Sink {
     /// The engine of this process.
     Engine(Box<Engine>),
     /// A server.
-    Server(Door),
+    Server(Box<Door>),
 }
 
 /// A server's answer to readings.
@@ -58,7 +60,7 @@ impl Sink {
     /// The server that was named or owns the data directory; else the directory's engine, opened here.
     pub(super) async fn open(place: &Place, settings: EngineSettings) -> anyhow::Result<Self> {
         match Owner::find(place, &settings)? {
-            Owner::Server(url) => Ok(Self::Server(Door::to(url)?)),
+            Owner::Server(url) => Ok(Self::Server(Box::new(Door::to(url)?))),
             Owner::Us(lock) => {
                 let mut engine = Engine::open_locked(lock, settings, EngineComponents::default()).await?;
                 engine.start();
@@ -104,7 +106,11 @@ async fn post(door: &Door, rows: &Rows) -> anyhow::Result<Kept> {
         let receipt = post_one(door, body).await?;
         kept.accepted += receipt.accepted;
         kept.rejected += receipt.rejected;
-        kept.refusals.extend(receipt.errors.into_iter().map(|e| Refusal { line: None, row: e.index, reason: e.reason }));
+        kept.refusals.extend(receipt.errors.into_iter().map(|e| Refusal {
+            line: None,
+            row: e.index,
+            reason: e.reason,
+        }));
     }
     Ok(kept)
 }
@@ -126,9 +132,9 @@ async fn post_one(door: &Door, body: bytes::Bytes) -> anyhow::Result<Receipt> {
 /// An answer with 400 is a receipt where good rows were kept, else a problem.
 async fn partly(response: Response) -> anyhow::Result<Receipt> {
     let text = response.text().await.context("the receipt broke off")?;
-    serde_json::from_str(&text).or_else(|_| {
+    serde_json::from_str(&text).map_err(|_| {
         let problem: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        Err(anyhow::anyhow!("the server refused: {}", problem["detail"].as_str().unwrap_or(&text)))
+        anyhow::anyhow!("the server refused: {}", problem["detail"].as_str().unwrap_or(&text))
     })
 }
 
@@ -168,7 +174,8 @@ fn batch(rows: &Rows) -> Result<RecordBatch, arrow::error::ArrowError> {
 /// The tags beside the device as a JSON object; `None` where there are none.
 fn other_tags(key: &SeriesKey) -> Option<String> {
     let tags = key.tags().into_iter().filter(|(name, _)| *name != DEVICE_TAG);
-    let map: serde_json::Map<String, serde_json::Value> = tags.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let map: serde_json::Map<String, serde_json::Value> =
+        tags.map(|(name, value)| (name.to_owned(), value.into())).collect();
     (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())
 }
 

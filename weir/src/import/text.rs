@@ -30,7 +30,9 @@ pub(super) fn read(format: Format, reader: impl BufRead, options: &Options, emit
         }
         Format::LineProtocol => {
             while let Some((first, body)) = lines.next()? {
-                emit(decoded(decode::Format::LineProtocol, &body, options, Precision::Nanos, |line| line + first - 1)?)?;
+                emit(decoded(decode::Format::LineProtocol, &body, options, Precision::Nanos, |line| {
+                    line + first - 1
+                })?)?;
             }
             Ok(())
         }
@@ -46,7 +48,9 @@ fn read_csv(mut lines: Lines<impl BufRead>, options: &Options, emit: &mut Emit<'
         while let Some((first, mut body)) = lines.next()? {
             // The decoder sees the header again before each chunk.
             body.splice(0..0, header.iter().copied());
-            emit(decoded(decode::Format::Csv, &body, options, Precision::Millis, |line| (line + first - 1).saturating_sub(header_lines))?)?;
+            emit(decoded(decode::Format::Csv, &body, options, Precision::Millis, |line| {
+                (line + first - 1).saturating_sub(header_lines)
+            })?)?;
         }
         return Ok(());
     }
@@ -68,9 +72,15 @@ fn decoded(
     line_in_file: impl Fn(u64) -> u64,
 ) -> anyhow::Result<Chunk> {
     let decoded = decode::decode(format, body, &options.decode(precision))?;
-    let refusal = |error: RowError| Refusal { line: error.line.map(&line_in_file), row: error.index, reason: error.reason };
+    let refusal =
+        |error: RowError| Refusal { line: error.line.map(&line_in_file), row: error.index, reason: error.reason };
     Ok(Chunk {
-        rows: speed_layer::Rows { keys: decoded.keys, series: decoded.series, times: decoded.times, values: decoded.values },
+        rows: speed_layer::Rows {
+            keys: decoded.keys,
+            series: decoded.series,
+            times: decoded.times,
+            values: decoded.values,
+        },
         rejected: decoded.rejected,
         refusals: decoded.errors.into_iter().map(refusal).collect(),
         skipped: decoded.skipped,
@@ -247,8 +257,14 @@ mod tests {
     #[test]
     fn chunks_know_their_lines() {
         let text = "one\ntwo\nthree\n";
-        let mut lines =
-            Lines { reader: std::io::BufReader::with_capacity(5, text.as_bytes()), format: Format::Ndjson, buffer: Vec::new(), line: 1, chunk: 4, ended: false };
+        let mut lines = Lines {
+            reader: std::io::BufReader::with_capacity(5, text.as_bytes()),
+            format: Format::Ndjson,
+            buffer: Vec::new(),
+            line: 1,
+            chunk: 4,
+            ended: false,
+        };
         let mut seen = Vec::new();
         while let Some((line, bytes)) = lines.next().expect("readable") {
             seen.push((line, bytes.len()));

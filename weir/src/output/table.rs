@@ -50,7 +50,8 @@ impl Table {
         let mut columns = Vec::with_capacity(batch.num_columns());
         for column in batch.columns() {
             let formatter = ArrayFormatter::try_new(column.as_ref(), &options);
-            columns.push((column, formatter.with_context(|| format!("can't show a column of {}", column.data_type()))?));
+            columns
+                .push((column, formatter.with_context(|| format!("can't show a column of {}", column.data_type()))?));
         }
         for row in 0..batch.num_rows() {
             self.row(columns.iter().map(|(column, formatter)| match column.data_type() {

@@ -13,8 +13,16 @@ use serde_json::{Map, Value};
 
 /// Columns that are no tags; a tag of such a name gets `tag_` in front.
 const OWN: [&str; 10] = [
-    "metric", "time", "data_points", "batch_points", "speed_points", "source", "state", "completeness",
-    "confidence_score", "calibrated",
+    "metric",
+    "time",
+    "data_points",
+    "batch_points",
+    "speed_points",
+    "source",
+    "state",
+    "completeness",
+    "confidence_score",
+    "calibrated",
 ];
 
 /// An answer, as far as it is shown.
@@ -51,7 +59,8 @@ impl Answer {
         for aggregate in aggregates {
             columns.float(aggregate, |(_, point)| point.get(*aggregate)?.as_f64());
             columns.float(&format!("{aggregate}_low"), |(_, point)| point.get("interval")?[*aggregate]["low"].as_f64());
-            columns.float(&format!("{aggregate}_high"), |(_, point)| point.get("interval")?[*aggregate]["high"].as_f64());
+            columns
+                .float(&format!("{aggregate}_high"), |(_, point)| point.get("interval")?[*aggregate]["high"].as_f64());
         }
         columns.integer("data_points");
         if full {
@@ -70,10 +79,8 @@ impl Answer {
 }
 
 fn tag_name(tag: &str, aggregates: &[&str]) -> String {
-    let of_aggregate = |name: &&str| {
-        tag.strip_prefix(*name).is_some_and(|rest| matches!(rest, "" | "_low" | "_high"))
-    };
-    if OWN.contains(&tag) || aggregates.iter().any(|name| of_aggregate(name)) { format!("tag_{tag}") } else { tag.to_owned() }
+    let of_aggregate = |name: &&str| tag.strip_prefix(*name).is_some_and(|rest| matches!(rest, "" | "_low" | "_high"));
+    if OWN.contains(&tag) || aggregates.iter().any(of_aggregate) { format!("tag_{tag}") } else { tag.to_owned() }
 }
 
 /// Columns under construction.
@@ -144,7 +151,10 @@ mod tests {
                         u,,,2024-01-01T10:00:10.500Z,,,,0,,,,\n";
         assert_eq!(csv(&["avg"], false), expected);
         let full = csv(&["avg", "max"], true);
-        assert!(full.lines().next().is_some_and(|head| head.contains("max_high") && head.ends_with("calibrated")), "{full}");
+        assert!(
+            full.lines().next().is_some_and(|head| head.contains("max_high") && head.ends_with("calibrated")),
+            "{full}"
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use super::{Error, Settings};
 
 /// Variables that are no settings of a server but known all the same.
 const OTHER_VARIABLES: [&str; 3] = ["WEIR_CONFIG", "WEIR_LOG", "WEIR_URL"];
+/// Variables of the project's own tests start like this; they reach the programs that the tests start.
+const TEST_VARIABLES: [&str; 2] = ["WEIR_LAW_", "WEIR_KILL_"];
 /// The file that is read where no other is named, if it exists.
 const DEFAULT_FILE: &str = "weir.toml";
 
@@ -60,9 +62,11 @@ impl Sources {
     /// # Errors
     /// The file was asked for by name and can't be read.
     pub fn collect(flags: Vec<(&'static str, String)>, config: Option<&Path>) -> Result<Self, Error> {
-        let variables = std::env::vars_os().map(|(n, v)| (n.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()));
+        let variables =
+            std::env::vars_os().map(|(n, v)| (n.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()));
         // An empty variable is how many tools say that there is none.
-        let environment: Vec<_> = variables.filter(|(name, value)| name.starts_with("WEIR_") && !value.is_empty()).collect();
+        let environment: Vec<_> =
+            variables.filter(|(name, value)| name.starts_with("WEIR_") && !value.is_empty()).collect();
         let named = environment.iter().find(|(name, _)| name == "WEIR_CONFIG").map(|(_, value)| PathBuf::from(value));
         let file = match config.map(Path::to_path_buf).or(named) {
             Some(path) => {
@@ -111,9 +115,9 @@ impl Sources {
     }
 
     fn check_variables(&self) -> Result<(), Error> {
-        let known: Vec<String> =
-            KEYS.iter().map(Key::variable).chain(OTHER_VARIABLES.map(str::to_owned)).collect();
-        match self.environment.iter().find(|(name, _)| !known.contains(name)) {
+        let known: Vec<String> = KEYS.iter().map(Key::variable).chain(OTHER_VARIABLES.map(str::to_owned)).collect();
+        let of_tests = |name: &str| TEST_VARIABLES.iter().any(|start| name.starts_with(start));
+        match self.environment.iter().find(|(name, _)| !known.contains(name) && !of_tests(name)) {
             Some((name, _)) => {
                 let suggestion = suggestion(name, known.iter().map(String::as_str));
                 Err(Error(format!("unknown environment variable {name}{suggestion}")))
@@ -139,7 +143,8 @@ impl Sources {
                 let suggestion = suggestion(&name, KEYS.iter().map(|key| key.name));
                 return Err(Error(format!("{path}: unknown key {name:?}{suggestion}")));
             }
-            let value = plain(value).ok_or_else(|| Error(format!("{path}: {name} must be text, a number, true or false")))?;
+            let value =
+                plain(value).ok_or_else(|| Error(format!("{path}: {name} must be text, a number, true or false")))?;
             values.push((name, value));
         }
         Ok(values)
@@ -220,14 +225,19 @@ mod tests {
             sources(&[], environment, "log_level = \"warn\"").merge().expect("valid").settings.log_level
         };
         assert_eq!(level(&[]), "warn");
-        assert_eq!(level(&[("WEIR_LOG", "debug"), ("WEIR_URL", "http://x")]), "debug");
+        assert_eq!(level(&[("WEIR_LOG", "debug"), ("WEIR_URL", "http://x"), ("WEIR_LAW_SEED", "1")]), "debug");
         assert_eq!(level(&[("WEIR_LOG", "debug"), ("WEIR_LOG_LEVEL", "trace")]), "trace");
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (flags, environment, file, needles) in [
-            (&[][..], &[][..], "seal_agee = \"1s\"", ["weir.toml: unknown key \"seal_agee\"", "did you mean seal_age?"]),
+            (
+                &[][..],
+                &[][..],
+                "seal_agee = \"1s\"",
+                ["weir.toml: unknown key \"seal_agee\"", "did you mean seal_age?"],
+            ),
             (&[], &[("WEIR_SEAL_AG", "1s")], "", ["WEIR_SEAL_AG", "did you mean WEIR_SEAL_AGE?"]),
             (&[], &[("WEIR_SEAL_AGE", "soon")], "", ["environment variable WEIR_SEAL_AGE", "soon"]),
             (&[("seal_age", "soon")], &[], "", ["--seal-age", "soon"]),

@@ -70,7 +70,8 @@ fn values(tags: &StringViewArray, names: &StringViewArray) -> DfResult<StringVie
 }
 
 fn object(text: &str) -> DfResult<Map<String, Value>> {
-    let reason = |_| DataFusionError::Execution(format!("tag: {:?} is not a JSON object of tags", schemas::time::clip(text)));
+    let reason =
+        |_| DataFusionError::Execution(format!("tag: {:?} is not a JSON object of tags", schemas::time::clip(text)));
     serde_json::from_str(text).map_err(reason)
 }
 

@@ -44,7 +44,9 @@ pub(super) fn check(query: &Query) -> Result<()> {
 pub(super) fn check_table(name: &ObjectName) -> Result<()> {
     match last_part(name) {
         Some(last) if NAMES.contains(&last.as_str()) => Ok(()),
-        _ => Err(invalid(format!("table {:?} does not exist: there are {}", clip(&name.to_string()), NAMES.join(", ")))),
+        _ => {
+            Err(invalid(format!("table {:?} does not exist: there are {}", clip(&name.to_string()), NAMES.join(", "))))
+        }
     }
 }
 
@@ -173,14 +175,24 @@ impl Counter {
 
     fn factor(&mut self, factor: &TableFactor) -> Result<()> {
         match factor {
-            TableFactor::Table { args: None, json_path: None, sample: None, version: None, with_ordinality: false, .. } => {}
+            TableFactor::Table {
+                args: None,
+                json_path: None,
+                sample: None,
+                version: None,
+                with_ordinality: false,
+                ..
+            } => {}
             TableFactor::Derived { sample: None, .. } => {}
             TableFactor::NestedJoin { table_with_joins, .. } => {
                 self.add(Size { joins: table_with_joins.joins.len() as u64, ..Size::default() })?;
             }
             other => {
                 let text = other.to_string();
-                return Err(invalid(format!("{:?} is not allowed: tables are named, there are no table functions", clip(&text))));
+                return Err(invalid(format!(
+                    "{:?} is not allowed: tables are named, there are no table functions",
+                    clip(&text)
+                )));
             }
         }
         self.nodes(1)
@@ -240,10 +252,16 @@ fn check_function(function: &Function) -> Result<()> {
     let name = last_part(&function.name).unwrap_or_default();
     if function.name.0.len() != 1 || !functions::is_allowed(&name) {
         let text = function.name.to_string();
-        return Err(invalid(format!("function {:?} does not exist or is not allowed{}", clip(&text), functions::suggest(&name))));
+        return Err(invalid(format!(
+            "function {:?} does not exist or is not allowed{}",
+            clip(&text),
+            functions::suggest(&name)
+        )));
     }
     if function.over.is_some() && functions::collects(&name) {
-        return Err(invalid(format!("{name} is not allowed as a window function: each row would hold all rows before it")));
+        return Err(invalid(format!(
+            "{name} is not allowed as a window function: each row would hold all rows before it"
+        )));
     }
     match (functions::pattern_argument(&name), &function.args) {
         (Some(i), FunctionArguments::List(list)) => match list.args.get(i) {

@@ -56,7 +56,9 @@ fn query_of(statement: &Statement) -> Result<Option<&Query>> {
             Statement::Query(query) => Ok(Some(query)),
             other => Err(no_query(other)),
         },
-        Statement::ExplainTable { describe_alias: DescribeAlias::Desc | DescribeAlias::Describe, table_name, .. } => {
+        Statement::ExplainTable {
+            describe_alias: DescribeAlias::Desc | DescribeAlias::Describe, table_name, ..
+        } => {
             budget::check_table(table_name)?;
             Ok(None)
         }
@@ -67,7 +69,10 @@ fn query_of(statement: &Statement) -> Result<Option<&Query>> {
 fn no_query(statement: &Statement) -> Error {
     let text = statement.to_string();
     let verb = text.split_whitespace().next().unwrap_or_default();
-    Error::Invalid(format!("{:?} is not allowed: SQL is read only, a statement is a SELECT, EXPLAIN or DESCRIBE", clip(verb)))
+    Error::Invalid(format!(
+        "{:?} is not allowed: SQL is read only, a statement is a SELECT, EXPLAIN or DESCRIBE",
+        clip(verb)
+    ))
 }
 
 #[cfg(test)]

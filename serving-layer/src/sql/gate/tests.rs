@@ -96,7 +96,10 @@ fn what_is_large_is_refused_quickly() {
     refused(format!("SELECT {}1{}", "(SELECT ".repeat(1_500), ")".repeat(1_500)), "nested");
     refused(format!("SELECT 1 IN ({})", vec!["1"; 2_000].join(",")), "expressions");
     refused(format!("VALUES {}", vec!["(1)"; 2_000].join(",")), "");
-    refused("SELECT 1 FROM readings GROUP BY CUBE (metric, device_id, tags, value, position, event_time, arrival_time)", "CUBE");
+    refused(
+        "SELECT 1 FROM readings GROUP BY CUBE (metric, device_id, tags, value, position, event_time, arrival_time)",
+        "CUBE",
+    );
     refused("SELECT 1 FROM readings GROUP BY ROLLUP (metric), ROLLUP (tags), ROLLUP (value)", "ROLLUP");
 }
 
@@ -144,7 +147,8 @@ fn questions_are_let_through() {
 
 #[test]
 fn every_text_is_answered() {
-    let pieces = ["SELECT", "(", ")", "FROM", "readings", ",", "'", "\"", "1", "+", "WITH a AS", "é\u{0}", "--", "/*", ";", "["];
+    let pieces =
+        ["SELECT", "(", ")", "FROM", "readings", ",", "'", "\"", "1", "+", "WITH a AS", "é\u{0}", "--", "/*", ";", "["];
     let mut random = 7_u64;
     for _ in 0..500 {
         let mut text = String::new();

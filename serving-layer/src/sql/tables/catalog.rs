@@ -12,10 +12,8 @@ use schemas::SeriesKey;
 use schemas::time::format_duration;
 
 use super::Statement;
-use super::columns::{
-    counts, float, floats, instant, instants, schema, text, texts, truth, truths, whole, wholes,
-};
 use super::columns::batch;
+use super::columns::{counts, float, floats, instant, instants, schema, text, texts, truth, truths, whole, wholes};
 use super::source::{Loaded, table};
 use crate::error::Result;
 

@@ -28,7 +28,9 @@ fn range(column: &str, filter: &Expr) -> TimeRange {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
             range(column, left).intersect(&range(column, right))
         }
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => hull(range(column, left), range(column, right)),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            hull(range(column, left), range(column, right))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let swapped = || Some((is_column(right, column)?, instant(left)?, op.swap()?));
             let compared = || Some((is_column(left, column)?, instant(right)?, *op));
@@ -41,7 +43,8 @@ fn range(column: &str, filter: &Expr) -> TimeRange {
             })
         }
         Expr::InList(InList { expr, list, negated: false }) if is_column(expr, column).is_some() => {
-            let each = list.iter().map(|item| instant(item).map_or(TimeRange::ALL, |t| compared_range(Operator::Eq, t)));
+            let each =
+                list.iter().map(|item| instant(item).map_or(TimeRange::ALL, |t| compared_range(Operator::Eq, t)));
             each.reduce(hull).unwrap_or(TimeRange::ALL)
         }
         _ => TimeRange::ALL,

@@ -14,10 +14,10 @@ use schemas::history::StoredReading;
 use schemas::view::{FileRef, ObjectRef};
 use schemas::{LogPosition, SeriesId};
 
+use super::Statement;
 use super::columns::{self, texts};
 use super::readings::{self, Names, named, scanned};
 use super::source::{Ask, Part, Source, table as table_of};
-use super::Statement;
 use crate::error::Result;
 
 /// Why a reading is quarantined: there is one reason so far.
@@ -44,14 +44,17 @@ impl Source for Quarantine {
     fn parts(&self, ask: &Ask<'_>) -> DfResult<Vec<Part>> {
         let snapshot = self.statement.snapshot();
         let names = Names::new(&self.statement, &snapshot);
-        let reader = Arc::new(Reader { statement: Arc::clone(&self.statement), snapshot, names, schema: self.schema() });
+        let reader =
+            Arc::new(Reader { statement: Arc::clone(&self.statement), snapshot, names, schema: self.schema() });
         let columns = ask.columns.clone();
         let open = move |_| {
             let (reader, columns) = (Arc::clone(&reader), columns.clone());
             let all = async move { Reader::read(reader).await };
             let project = move |batch: RecordBatch| {
                 let projected = batch.project(&columns);
-                std::future::ready(projected.map_err(|e| crate::Error::Unavailable(format!("can't project a table: {e}"))))
+                std::future::ready(
+                    projected.map_err(|e| crate::Error::Unavailable(format!("can't project a table: {e}"))),
+                )
             };
             futures::stream::once(all).try_flatten().and_then(project).boxed()
         };
@@ -78,7 +81,8 @@ impl Reader {
             scan(objects.clone(), Arc::new(whole(object, rows)), selection.clone()).map_err(crate::Error::from)
         });
         let later = self.snapshot.epochs.iter().filter(|epoch| epoch.last > flushed);
-        let hot: Vec<StoredReading> = later.flat_map(|epoch| epoch.quarantine.iter().map(|q| in_memory(epoch, q))).collect();
+        let hot: Vec<StoredReading> =
+            later.flat_map(|epoch| epoch.quarantine.iter().map(|q| in_memory(epoch, q))).collect();
         let all = stored.chain(futures::stream::iter([scanned(&hot)]));
         Ok(all.and_then(move |batch| std::future::ready(self.row(&batch))).boxed())
     }

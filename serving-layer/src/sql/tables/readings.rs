@@ -51,7 +51,8 @@ pub(super) fn table(statement: Arc<Statement>) -> Arc<dyn TableProvider> {
 /// The readings that arrived more than `after` behind their event time.
 pub(super) fn late(readings: Arc<dyn TableProvider>, after: Duration) -> DfResult<Arc<dyn TableProvider>> {
     let nanos = |column: &str| cast(col(column), DataType::Int64);
-    let lateness = (cast(nanos("arrival_time") - nanos("event_time"), DataType::Float64) / lit(1e9)).alias("lateness_s");
+    let lateness =
+        (cast(nanos("arrival_time") - nanos("event_time"), DataType::Float64) / lit(1e9)).alias("lateness_s");
     let all = schema().fields().iter().map(|field| col(field.name())).chain([lateness]).collect::<Vec<_>>();
     let plan = LogicalPlanBuilder::scan("readings", provider_as_source(readings), None)?
         .project(all)?

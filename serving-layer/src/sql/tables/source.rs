@@ -10,19 +10,25 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
-use datafusion::error::Result as DfResult;
+use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::error::Result;
 use crate::sql::failure::to_datafusion;
+
+/// Batches that are read before they are asked for.
+const AHEAD: usize = 2;
 
 /// What a scan asks for.
 pub(super) struct Ask<'a> {
@@ -51,10 +57,16 @@ pub(super) trait Source: fmt::Debug + Send + Sync + 'static {
     fn parts(&self, ask: &Ask<'_>) -> DfResult<Vec<Part>>;
 }
 
+/// Where tables are read: connections to stores belong to the runtime that opened them, and outlive the statement.
+pub(in crate::sql) struct Io(pub(in crate::sql) Handle);
+
+/// Opens a part of a table.
+type Open = dyn Fn(Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> + Send + Sync;
+
 /// A part of a table, to be read as a stream.
 pub(super) struct Part {
     schema: SchemaRef,
-    open: Box<dyn Fn(Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> + Send + Sync>,
+    open: Arc<Open>,
 }
 
 impl Part {
@@ -63,7 +75,7 @@ impl Part {
         schema: SchemaRef,
         open: impl Fn(Arc<TaskContext>) -> BoxStream<'static, Result<RecordBatch>> + Send + Sync + 'static,
     ) -> Self {
-        Self { schema, open: Box::new(open) }
+        Self { schema, open: Arc::new(open) }
     }
 }
 
@@ -79,8 +91,50 @@ impl PartitionStream for Part {
     }
 
     fn execute(&self, tasks: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batches = (self.open)(tasks).map_err(to_datafusion);
+        let open = Arc::clone(&self.open);
+        let started =
+            async move { futures::stream::unfold(Some(Reading::start(open, tasks)), async |r| r?.next().await) };
+        let batches = futures::stream::once(started).flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}
+
+/// A part that is being read by a task of its own; dropping it ends the task.
+struct Reading {
+    found: mpsc::Receiver<Result<RecordBatch>>,
+    task: JoinHandle<()>,
+}
+
+impl Reading {
+    fn start(open: Arc<Open>, tasks: Arc<TaskContext>) -> Self {
+        let io = tasks.session_config().get_extension::<Io>().map_or_else(Handle::current, |io| io.0.clone());
+        let (tell, found) = mpsc::channel(AHEAD);
+        let read = async move {
+            let mut batches = open(tasks);
+            while let Some(batch) = batches.next().await {
+                if tell.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        };
+        Self { found, task: io.spawn(read) }
+    }
+
+    async fn next(mut self) -> Option<(DfResult<RecordBatch>, Option<Self>)> {
+        match self.found.recv().await {
+            Some(batch) => Some((batch.map_err(to_datafusion), Some(self))),
+            // A task that panicked must not look like one that came to its end.
+            None => match (&mut self.task).await {
+                Ok(()) => None,
+                Err(error) => Some((Err(DataFusionError::ExecutionJoin(Box::new(error))), None)),
+            },
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 

@@ -22,7 +22,10 @@ fn ranges_hold_all_that_can_match() {
         (in_list(t(), vec![at(7), at(3)], false), TimeRange::new(3, 8)),
         (not(t().eq(at(5))), TimeRange::ALL),
         (col("arrival_time").gt(at(5)), TimeRange::ALL),
-        (t().lt(Expr::Literal(ScalarValue::TimestampMillisecond(Some(1), None), None)), TimeRange::new(i64::MIN, 1_000_000)),
+        (
+            t().lt(Expr::Literal(ScalarValue::TimestampMillisecond(Some(1), None), None)),
+            TimeRange::new(i64::MIN, 1_000_000),
+        ),
     ] {
         assert_eq!(range_of("event_time", std::slice::from_ref(&filter)), expected, "{filter}");
     }
@@ -58,7 +61,9 @@ fn texts_are_understood_or_said_to_be_unclear() {
 fn series_are_chosen_by_any_expression_over_their_names() {
     let session = datafusion::prelude::SessionContext::new();
     let state = session.state();
-    let key = |metric: &str, device: &str| schemas::SeriesKey::new(metric, &[("device_id", device), ("line", "A")]).expect("valid");
+    let key = |metric: &str, device: &str| {
+        schemas::SeriesKey::new(metric, &[("device_id", device), ("line", "A")]).expect("valid")
+    };
     let series: Vec<SeriesState> = [key("a", "x"), key("a", "y"), key("b", "x")]
         .into_iter()
         .zip(1..)

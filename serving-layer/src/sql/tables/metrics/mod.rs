@@ -43,7 +43,12 @@ pub(super) fn unified(statement: Arc<Statement>) -> Arc<dyn TableProvider> {
     metrics(statement, "unified_metrics", ViewKind::Unified, &rows::UNIFIED)
 }
 
-fn metrics(statement: Arc<Statement>, name: &'static str, view: ViewKind, rest: &[&'static str]) -> Arc<dyn TableProvider> {
+fn metrics(
+    statement: Arc<Statement>,
+    name: &'static str,
+    view: ViewKind,
+    rest: &[&'static str],
+) -> Arc<dyn TableProvider> {
     let schema = columns::schema(names::fields().chain(rest.iter().copied().map(rows::field)));
     table_of(Metrics { statement, name, view, schema })
 }
@@ -63,7 +68,8 @@ impl Source for Metrics {
 
     fn parts(&self, ask: &Ask<'_>) -> DfResult<Vec<Part>> {
         let base = self.statement.serving.speed.settings().base;
-        let resolutions = resolutions(self.name, base, filters::texts_of("resolution", ask.filters)).map_err(to_datafusion)?;
+        let resolutions =
+            resolutions(self.name, base, filters::texts_of("resolution", ask.filters)).map_err(to_datafusion)?;
         let snapshot = self.statement.snapshot();
         let chosen = filters::series_of(ask.session, &snapshot.series, ask.filters)?;
         let asked = filters::range_of("time_bucket", ask.filters);
@@ -71,7 +77,11 @@ impl Source for Metrics {
         let mut tasks = Vec::new();
         for (text, step) in resolutions {
             let range = steps_in(step, asked.intersect(&extent(&chosen, step)));
-            tasks.extend(windows(range, step, &density).into_iter().map(|range| Task { text: Arc::clone(&text), step, range }));
+            tasks.extend(windows(range, step, &density).into_iter().map(|range| Task {
+                text: Arc::clone(&text),
+                step,
+                range,
+            }));
         }
         let reader = Arc::new(Reader {
             statement: Arc::clone(&self.statement),
