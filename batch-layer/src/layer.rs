@@ -169,7 +169,7 @@ impl BatchLayer {
         self.inner.catalog.views_at(generation).await
     }
 
-    /// Makes a sealed epoch part of history (see [`flush`]).
+    /// Makes a sealed epoch part of history (see module `flush`).
     ///
     /// # Errors
     /// A file can't be written or the catalog refuses it; nothing counts then.

@@ -22,6 +22,9 @@ use tokio::task::JoinHandle;
 
 use crate::clock::SystemClock;
 
+/// How long the log and the catalog may take to close where time is short.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 /// Settings of all layers.
 #[derive(Debug, Clone)]
 pub struct EngineSettings {
@@ -186,7 +189,9 @@ impl Engine {
             self.serving.flush().await
         });
         let flushed = flushed.await;
-        self.close_parts().await;
+        if tokio::time::timeout(CLOSE_TIME, self.close_parts()).await.is_err() {
+            tracing::warn!("closing the log and the catalog took too long; they are left as a crash would");
+        }
         Ok(flushed.context("the last flush took too long")??)
     }
 

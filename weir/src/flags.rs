@@ -85,6 +85,9 @@ pub(crate) struct Place {
     /// The data directory; its server is asked if one runs [env: WEIR_DATA_DIR] [default: data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where its history lies, if not in it [env: WEIR_HISTORY]
+    #[arg(long, value_name = "URL")]
+    history: Option<String>,
     /// Settings, one `name = value` a line [env: WEIR_CONFIG] [default: weir.toml, if there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -94,7 +97,8 @@ impl Place {
     /// The settings of the data directory.
     pub(crate) fn merge(&self, level: Option<&str>) -> Result<Merged, Error> {
         let data_dir = self.data_dir.as_ref().map(|dir| ("data_dir", dir.to_string_lossy().into_owned()));
-        let flags = SettingFlags { config: self.config.clone(), values: data_dir.into_iter().collect() };
+        let history = self.history.clone().map(|url| ("history", url));
+        let flags = SettingFlags { config: self.config.clone(), values: data_dir.into_iter().chain(history).collect() };
         flags.merge(level)
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP: the doors of the server.
 //!
-//! Owns routes, the form of requests and answers, statuses ([`error`](self) decides them in one place), limits on what
+//! Owns routes, the form of requests and answers, statuses (`error` decides them in one place), limits on what
 //! is taken in, and the serving of connections. Does **not** own what is asked for: readings go to the speed layer,
 //! questions to `query` and `sql`, jobs to the batch layer's catalog.
 //!

@@ -1,6 +1,6 @@
 //! The SQL door: one read-only statement over the tables of one snapshot.
 //!
-//! Owns what text is let through ([`gate`]), the functions and tables that it may name, and the time and memory that it
+//! Owns what text is let through (`gate`), the functions and tables that it may name, and the time and memory that it
 //! may take. Does **not** own how buckets are counted (query), how history is read (batch layer), or how rows are
 //! written down (HTTP, command line).
 //!

@@ -45,9 +45,11 @@ pub(super) async fn plan(
         let plan = context.state().statement_to_plan(statement).await?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         read_only.verify_plan(&plan)?;
-        let frame = context.execute_logical_plan(plan).await?;
-        let tasks = Arc::new(frame.task_ctx());
-        execute_stream(frame.create_physical_plan().await?, tasks)
+        let (state, plan) = context.execute_logical_plan(plan).await?.into_parts();
+        let plan = state.optimize(&plan)?;
+        tables::check(&plan, serving.speed.settings().base)?;
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await?;
+        execute_stream(plan, state.task_ctx())
     };
     planned.await.map_err(|e| of_datafusion(&e))
 }

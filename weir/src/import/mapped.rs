@@ -28,12 +28,18 @@ pub(super) fn columns(names: &[String], body: &[u8]) -> Vec<(String, Kind)> {
         for (kind, cell) in kinds.iter_mut().zip(record.iter()) {
             match std::str::from_utf8(cell) {
                 Ok(cell) if is_missing(cell) => {}
-                Ok(cell) if *kind != Kind::Text && value(cell).is_ok() => *kind = Kind::Number,
+                Ok(cell) if *kind != Kind::Text && (value(cell).is_ok() || is_huge(cell)) => *kind = Kind::Number,
                 _ => *kind = Kind::Text,
             }
         }
     }
     names.iter().cloned().zip(kinds).collect()
+}
+
+/// Whether a cell is a number too large for a double: its row is refused, but its column holds numbers.
+fn is_huge(cell: &str) -> bool {
+    let digits = cell.trim().trim_start_matches(['+', '-']);
+    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 fn reader(bytes: &[u8]) -> csv::Reader<&[u8]> {

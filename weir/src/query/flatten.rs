@@ -57,10 +57,7 @@ impl Answer {
         }
         columns.time()?;
         for aggregate in aggregates {
-            columns.float(aggregate, |(_, point)| point.get(*aggregate)?.as_f64());
-            columns.float(&format!("{aggregate}_low"), |(_, point)| point.get("interval")?[*aggregate]["low"].as_f64());
-            columns
-                .float(&format!("{aggregate}_high"), |(_, point)| point.get("interval")?[*aggregate]["high"].as_f64());
+            columns.aggregate(aggregate, full);
         }
         columns.integer("data_points");
         if full {
@@ -102,6 +99,18 @@ impl<'a> Columns<'a> {
     fn float(&mut self, name: &str, cell: impl Fn(&Row<'a>) -> Option<f64>) {
         let cells: Float64Array = self.rows.iter().map(cell).collect();
         self.push(name, Arc::new(cells));
+    }
+
+    /// A value and its bounds. Where all bounds are the values, a person need not read them thrice.
+    fn aggregate(&mut self, name: &str, full: bool) {
+        let value = |point: &Map<String, Value>| point.get(name)?.as_f64();
+        let bound = |point: &Map<String, Value>, side: &str| point.get("interval")?[name][side].as_f64();
+        let differs = |(_, point): &Row<'a>, side| bound(point, side).is_some_and(|b| Some(b) != value(point));
+        self.float(name, |(_, point)| value(point));
+        if full || self.rows.iter().any(|row| differs(row, "low") || differs(row, "high")) {
+            self.float(&format!("{name}_low"), |(_, point)| bound(point, "low"));
+            self.float(&format!("{name}_high"), |(_, point)| bound(point, "high"));
+        }
     }
 
     fn integer(&mut self, name: &str) {
@@ -150,6 +159,7 @@ mod tests {
                         t,a,x,2024-01-01T10:00:00Z,25.5,25.2,25.4,60,merged,settling,0.98,\n\
                         u,,,2024-01-01T10:00:10.500Z,,,,0,,,,\n";
         assert_eq!(csv(&["avg"], false), expected);
+        assert!(!csv(&["max"], false).contains("max_low"), "nothing is known of it");
         let full = csv(&["avg", "max"], true);
         assert!(
             full.lines().next().is_some_and(|head| head.contains("max_high") && head.ends_with("calibrated")),

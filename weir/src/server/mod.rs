@@ -22,7 +22,7 @@ use weir::{Engine, EngineComponents, EngineSettings};
 pub(crate) use address::{AddressFile, bind};
 
 /// A stopping server gives its connections five seconds (HTTP) and the flush this long, so that it ends within ten.
-const FLUSH_TIME: Duration = Duration::from_millis(3500);
+const FLUSH_TIME: Duration = Duration::from_secs(3);
 
 /// A server that takes requests.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ impl Sources {
     /// These flags, with the environment and the file that belongs to it.
     ///
     /// # Errors
-    /// The file was asked for by name and can't be read.
+    /// The file can't be read; that there is none is an error only where it was asked for.
     pub fn collect(flags: Vec<(&'static str, String)>, config: Option<&Path>) -> Result<Self, Error> {
         let variables =
             std::env::vars_os().map(|(n, v)| (n.to_string_lossy().into_owned(), v.to_string_lossy().into_owned()));
@@ -68,13 +68,12 @@ impl Sources {
         let environment: Vec<_> =
             variables.filter(|(name, value)| name.starts_with("WEIR_") && !value.is_empty()).collect();
         let named = environment.iter().find(|(name, _)| name == "WEIR_CONFIG").map(|(_, value)| PathBuf::from(value));
-        let file = match config.map(Path::to_path_buf).or(named) {
-            Some(path) => {
-                let text = std::fs::read_to_string(&path);
-                let text = text.map_err(|e| Error(format!("can't read settings from {}: {e}", path.display())))?;
-                Some((path, text))
-            }
-            None => std::fs::read_to_string(DEFAULT_FILE).ok().map(|text| (DEFAULT_FILE.into(), text)),
+        let asked = config.map(Path::to_path_buf).or(named);
+        let path = asked.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => Some((path, text)),
+            Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error(format!("can't read settings from {}: {error}", path.display()))),
         };
         Ok(Self { flags, environment, file })
     }

@@ -20,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use schemas::epoch::Snapshot;
 use schemas::selector::Selector;
 
+pub(super) use self::metrics::check;
 pub(super) use self::source::Io;
 use crate::serving::Serving;
 

@@ -4,6 +4,7 @@
 //! nor its views are in memory at once. Does not own counting (query) or scores (confidence).
 
 mod rows;
+mod unseen;
 mod windows;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use schemas::time::clip;
 use schemas::{Resolution, TimeRange};
 
 use self::rows::Row;
+pub(in crate::sql) use self::unseen::check;
 use self::windows::{Density, windows};
 use super::filters::{self, Texts};
 use super::source::{Ask, Part, Source, table as table_of};
