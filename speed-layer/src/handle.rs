@@ -212,14 +212,15 @@ impl SpeedLayer {
 
     /// All about the selected series, as one immutable value.
     pub fn snapshot(&self, selector: &Selector) -> Snapshot {
-        let selected = self.shared.registry.select(selector);
-        self.shared.read().snapshot(selected)
+        // The lock first: a series that is defined after the selection must not count at the snapshot's position.
+        let state = self.shared.read();
+        state.snapshot(self.shared.registry.select(selector))
     }
 
     /// The newest end of the selected series, sorted by `metric_key`.
     pub fn realtime(&self, selector: &Selector) -> Vec<SeriesState> {
-        let selected = self.shared.registry.select(selector);
-        self.shared.read().tails(selected)
+        let state = self.shared.read();
+        state.tails(self.shared.registry.select(selector))
     }
 
     /// Takes over a new version of the batch side; `restored` are epochs whose coverage a revert took back.
