@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: run test check bench soak
+.PHONY: run test check bench soak compat
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
@@ -39,3 +39,11 @@ soak:
 	$(CARGO) build --workspace --all-targets --locked
 	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test --workspace --locked --test law -- --nocapture
 	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test --workspace --locked --test kill -- --nocapture
+
+# Answers beside those of DuckDB and Polars on the real data sets, where they lie beside the project.
+DATA ?= ../shared/data
+compat:
+	$(CARGO) build --release --workspace --bins --locked
+	test -x $(TARGET)/compat/bin/pip || python3 -m venv $(TARGET)/compat
+	$(TARGET)/compat/bin/pip install --quiet duckdb==2.0.0 polars==2.1.0 pyarrow==26.0.1
+	$(TARGET)/compat/bin/python tests/compat/real_data.py --weir $(TARGET)/release/weir --data $(DATA)

@@ -26,6 +26,9 @@ pub enum Error {
         /// When to try again.
         retry_after_s: u64,
     },
+    /// Stored bytes are not what was written: nothing is answered from them. What is damaged is logged, not told.
+    #[error("{0}")]
+    Corrupt(String),
     /// The server can't do it now (store, disk, log); the cause is logged, not told.
     #[error("{0}")]
     Unavailable(String),
@@ -33,7 +36,10 @@ pub enum Error {
 
 impl From<schemas::Error> for Error {
     fn from(error: schemas::Error) -> Self {
-        Self::Invalid(error.to_string())
+        match error {
+            schemas::Error::Invalid(reason) => Self::Invalid(reason),
+            corrupt @ schemas::Error::Corrupt { .. } => Self::Corrupt(corrupt.to_string()),
+        }
     }
 }
 
@@ -42,6 +48,7 @@ impl From<batch_layer::Error> for Error {
         match error {
             batch_layer::Error::Refused(reason) => Self::Invalid(reason),
             batch_layer::Error::NotFound(what) => Self::NotFound(what),
+            corrupt @ batch_layer::Error::Corrupt { .. } => Self::Corrupt(corrupt.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -50,7 +57,10 @@ impl From<batch_layer::Error> for Error {
 impl From<speed_layer::Error> for Error {
     fn from(error: speed_layer::Error) -> Self {
         match error {
-            speed_layer::Error::Invalid(error) => Self::Invalid(error.to_string()),
+            speed_layer::Error::Invalid(schemas::Error::Invalid(reason)) => Self::Invalid(reason),
+            corrupt @ (speed_layer::Error::Invalid(_) | speed_layer::Error::Corrupt { .. }) => {
+                Self::Corrupt(corrupt.to_string())
+            }
             speed_layer::Error::Overloaded { reason, retry_after_s } => {
                 Self::Overloaded { reason: reason.to_owned(), retry_after_s }
             }

@@ -106,6 +106,7 @@ impl From<Error> for Problem {
             }
             Error::Timeout(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             Error::Overloaded { reason, retry_after_s } => Self::overloaded(reason, retry_after_s),
+            Error::Corrupt(cause) => unreadable(&cause),
             Error::Unavailable(cause) => unavailable(&cause),
         }
     }
@@ -125,7 +126,7 @@ impl From<speed_layer::Error> for Problem {
 
 impl From<schemas::Error> for Problem {
     fn from(error: schemas::Error) -> Self {
-        Self::bad(error.to_string())
+        Error::from(error).into()
     }
 }
 
@@ -135,13 +136,15 @@ impl From<PathRejection> for Problem {
     }
 }
 
+/// What is damaged is for the log and `weir check`, not for strangers.
+fn unreadable(cause: &str) -> Problem {
+    tracing::error!(cause, "stored bytes are not what was written");
+    let detail = "part of history is unreadable; run `weir check` on the data directory";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+}
+
 fn unavailable(cause: &str) -> Problem {
     tracing::error!(cause, "a request failed inside");
-    // Every layer words its corruption like this; what is damaged is for the log and `weir check`, not for strangers.
-    if cause.contains("corrupt") {
-        let detail = "part of history is unreadable; run `weir check` on the data directory";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    }
     Problem::overloaded("the server can't do this now; its log says why", RETRY_FAILED_S)
 }
 
@@ -183,7 +186,7 @@ mod tests {
         check(Error::Timeout(30), 504, false);
         check(Error::Overloaded { reason: "full".into(), retry_after_s: 1 }, 503, true);
         check(Error::Unavailable("disk: /secret/path".into()), 503, true);
-        check(Error::Unavailable("views/1 is corrupt: checksum".into()), 503, false);
+        check(Error::Corrupt("views/1 is corrupt: checksum".into()), 503, false);
     }
 
     #[test]

@@ -29,8 +29,7 @@ impl Serving {
     async fn answer(&self, query: &Query) -> Result<Answer> {
         let snapshot = self.speed.snapshot(&query.selector);
         let cells = self.query_cells(&snapshot, query).await?;
-        let assessor = Assessor::new(self, &snapshot, query.range, query.step, query.level);
-        let mut assessor = assessor;
+        let mut assessor = Assessor::new(self, &snapshot, query.range, query.step, query.level);
         let mut series = Vec::new();
         for group in group(cells, query.by.as_deref()) {
             let points = points(&group, query, &mut assessor)?;
@@ -81,28 +80,15 @@ fn violation(point: &Point, query: &Query) -> Option<String> {
 
 /// Everything that is said of a point beside its values.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Assessed {
+pub(crate) struct Assessed {
     /// How settled the bucket is.
     pub state: State,
     /// Completeness, score and intervals.
     pub assessment: Assessment,
 }
 
-/// Assesses the point of one series; the aggregates' values are evaluated from it.
-pub fn assess(
-    serving: &Serving,
-    snapshot: &Snapshot,
-    series: &SeriesState,
-    point: &CellPoint,
-    query: (TimeRange, schemas::Resolution, f64),
-    aggregates: &[Aggregate],
-) -> Assessed {
-    let (range, step, level) = query;
-    Assessor::new(serving, snapshot, range, step, level).assess(point, &[(series, point)], aggregates)
-}
-
 /// Assesses points of one snapshot, remembering what series of one metric share in one bucket.
-struct Assessor<'a> {
+pub(crate) struct Assessor<'a> {
     model: Model,
     snapshot: &'a Snapshot,
     now: ArrivalTime,
@@ -113,7 +99,14 @@ struct Assessor<'a> {
 }
 
 impl<'a> Assessor<'a> {
-    fn new(serving: &Serving, snapshot: &'a Snapshot, range: TimeRange, step: schemas::Resolution, level: f64) -> Self {
+    /// Assesses points of `range` in steps of `step`, with intervals that hold with probability `level`.
+    pub(crate) fn new(
+        serving: &Serving,
+        snapshot: &'a Snapshot,
+        range: TimeRange,
+        step: schemas::Resolution,
+        level: f64,
+    ) -> Self {
         let horizon = i64::try_from(serving.settings.horizon_max.as_nanos()).unwrap_or(i64::MAX);
         let model = Model { level, ..Model::new(serving.settings.epsilon, horizon) };
         let (arrivals, horizons) = (HashMap::new(), HashMap::new());
@@ -138,7 +131,8 @@ impl<'a> Assessor<'a> {
         }
     }
 
-    fn assess(
+    /// What is to be said of a point made of `members`; the aggregates' values are evaluated from it.
+    pub(crate) fn assess(
         &mut self,
         all: &CellPoint,
         members: &[(&SeriesState, &CellPoint)],

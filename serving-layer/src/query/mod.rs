@@ -18,5 +18,5 @@ mod groups;
 mod merge;
 mod raw;
 
-pub use answer::{Assessed, assess};
+pub(crate) use answer::{Assessed, Assessor};
 pub use cells::{CellPoint, CellQuery, SeriesCells, cells};

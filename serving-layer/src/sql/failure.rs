@@ -64,6 +64,7 @@ fn of_other(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
         return match batch {
             batch_layer::Error::Refused(reason) => Error::Invalid(reason.clone()),
             batch_layer::Error::NotFound(what) => Error::NotFound(what.clone()),
+            batch_layer::Error::Corrupt { .. } => Error::Corrupt(batch.to_string()),
             other => Error::Unavailable(other.to_string()),
         };
     }
@@ -83,6 +84,7 @@ fn again(error: &Error) -> Error {
         Error::Overloaded { reason, retry_after_s } => {
             Error::Overloaded { reason: reason.clone(), retry_after_s: *retry_after_s }
         }
+        Error::Corrupt(reason) => Error::Corrupt(reason.clone()),
         Error::Unavailable(reason) => Error::Unavailable(reason.clone()),
     }
 }

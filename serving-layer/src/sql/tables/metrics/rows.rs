@@ -9,7 +9,7 @@ use schemas::{EventTime, Resolution, SeriesKey, TimeRange};
 
 use crate::answer::Interval;
 use crate::error::Result;
-use crate::query::{Assessed, CellPoint, assess};
+use crate::query::{Assessed, Assessor, CellPoint};
 use crate::serving::Serving;
 use crate::sql::tables::columns::{self, counts, float, floats, instant, instants, text, texts, whole};
 use crate::sql::tables::names;
@@ -93,7 +93,8 @@ impl Context<'_> {
     pub(super) fn batch(&self, rows: &[Row<'_>], schema: &SchemaRef) -> Result<RecordBatch> {
         let wanted = |name: &str| schema.fields().iter().any(|field| field.name() == name);
         let assessed: Vec<Assessed> = if ASSESSED.into_iter().any(wanted) {
-            rows.iter().map(|row| self.assess(row)).collect()
+            let mut assessor = Assessor::new(self.serving, self.snapshot, self.range, self.step, LEVEL);
+            rows.iter().map(|row| assessor.assess(row.point, &[(row.series, row.point)], &[Aggregate::Avg])).collect()
         } else {
             Vec::new()
         };
@@ -105,10 +106,6 @@ impl Context<'_> {
         };
         let arrays = schema.fields().iter().map(|field| column(field.name())).collect::<Result<_>>()?;
         columns::batch(schema, arrays, rows.len())
-    }
-
-    fn assess(&self, row: &Row<'_>) -> Assessed {
-        assess(self.serving, self.snapshot, row.series, row.point, (self.range, self.step, LEVEL), &[Aggregate::Avg])
     }
 
     fn column(&self, name: &str, rows: &[Row<'_>], assessed: &[Assessed]) -> ArrayRef {
