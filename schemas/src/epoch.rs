@@ -38,12 +38,15 @@ pub struct HotReading {
     pub frame: u32,
 }
 
+/// A reading that so many others have overtaken is still put among those that came in order: cheaper than a tree.
+const NEARLY: usize = 256;
+
 /// The readings and cells of one series in one epoch.
 #[derive(Debug, Clone, Default)]
 pub struct SeriesEpoch {
-    /// Readings that arrived in order: strictly rising times.
+    /// Readings that arrived in order or nearly so: strictly rising times.
     run: Vec<HotReading>,
-    /// The others, by (time, order of arrival).
+    /// The others, by (time, order of arrival); of one event time all are later arrivals than that in the run.
     late: BTreeMap<(i64, u32), (f64, u32)>,
     /// Partials of the readings of this epoch, each identity once, sorted by bucket.
     cells: Vec<Cell>,
@@ -59,15 +62,13 @@ impl SeriesEpoch {
 
     /// Counts a reading of frame `frame`.
     pub fn insert(&mut self, time: i64, value: f64, frame: u32, base: Resolution, arrival: Arrival) {
-        let bucket = base.floor(EventTime(time)).0;
+        let bucket = self.bucket(time, base);
+        let reading = HotReading { time, value, frame };
         if arrival == Arrival::Newest {
-            self.run.push(HotReading { time, value, frame });
+            self.run.push(reading);
             return self.count(bucket, time, value);
         }
-        let known_here = self.contains(time);
-        let order = u32::try_from(self.late.len()).expect("an epoch is sealed long before 2^32 readings");
-        self.late.insert((time, order), (value, frame));
-        if known_here {
+        if self.insert_old(reading) {
             return self.recount(bucket, base);
         }
         self.count(bucket, time, value);
@@ -78,10 +79,35 @@ impl SeriesEpoch {
         }
     }
 
+    /// The start of the bucket that holds `time`: mostly the last one, which needs no division.
+    fn bucket(&self, time: i64, base: Resolution) -> i64 {
+        match self.cells.last() {
+            Some(cell) if cell.bucket <= time && time - cell.bucket < base.nanos() => cell.bucket,
+            _ => base.floor(EventTime(time)).0,
+        }
+    }
+
+    /// Keeps a reading that is not the newest; says whether its identity was here before.
+    fn insert_old(&mut self, reading: HotReading) -> bool {
+        let at = self.run.partition_point(|r| r.time < reading.time);
+        let in_run = self.run.get(at).is_some_and(|r| r.time == reading.time);
+        let known = in_run || self.is_late(reading.time);
+        if !known && self.run.len() - at <= NEARLY {
+            self.run.insert(at, reading);
+            return false;
+        }
+        let order = u32::try_from(self.late.len()).expect("an epoch is sealed long before 2^32 readings");
+        self.late.insert((reading.time, order), (reading.value, reading.frame));
+        known
+    }
+
+    fn is_late(&self, time: i64) -> bool {
+        !self.late.is_empty() && self.late.range((time, 0)..=(time, u32::MAX)).next().is_some()
+    }
+
     /// Whether a reading of this event time is among the hot ones.
     pub fn contains(&self, time: i64) -> bool {
-        self.run.binary_search_by_key(&time, |r| r.time).is_ok()
-            || self.late.range((time, 0)..=(time, u32::MAX)).next().is_some()
+        self.run.binary_search_by_key(&time, |r| r.time).is_ok() || self.is_late(time)
     }
 
     fn count(&mut self, bucket: i64, time: i64, value: f64) {

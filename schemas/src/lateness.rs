@@ -90,8 +90,9 @@ fn bin_of(lateness: i64) -> usize {
     if millis == 0 {
         return 0;
     }
-    let half_octaves = ((millis as f64).log2() * 2.0).floor() as usize;
-    (1 + half_octaves).min(BINS - 1)
+    let octave = millis.ilog2();
+    let upper_half = i128::from(millis).pow(2) >= 1 << (2 * octave + 1);
+    (1 + 2 * octave as usize + usize::from(upper_half)).min(BINS - 1)
 }
 
 /// The lower edge of a bin in nanoseconds.

@@ -12,13 +12,15 @@ use schemas::view::HistoryVersion;
 use schemas::{Batch, Clock, LogPosition, SeriesId, SeriesKey};
 use tokio::sync::{Mutex, Semaphore, oneshot};
 
+use crate::decode::{Decoded, Format, Options, decode_known};
 use crate::error::{Error, Result};
 use crate::flush::HistorySink;
 use crate::log::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::settings::Settings;
-use crate::shard::{SpeedState, StateSettings};
+use crate::shard::{Folded, SpeedState, StateSettings};
+use crate::spellings::{SeriesRef, Spelled, Spellings};
 
 /// Bytes of readings that may wait for the log at once.
 const WAITING_BYTES: usize = 256 << 20;
@@ -49,13 +51,15 @@ pub struct Recovered {
     pub lateness: Vec<(String, LatenessTable)>,
 }
 
-/// Rows on their way in: row `i` is `(keys[series[i]], times[i], values[i])`.
+/// Rows on their way in: row `i` is the value of `series[i]` at `times[i]`.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// Distinct series.
     pub keys: Vec<SeriesKey>,
-    /// Per row an index into `keys`.
-    pub series: Vec<u32>,
+    /// Spellings of these keys, remembered once the keys are durable.
+    pub spelled: Vec<Spelled>,
+    /// Per row a series: known, or one of `keys`.
+    pub series: Vec<SeriesRef>,
     /// Per row the event time, nanoseconds.
     pub times: Vec<i64>,
     /// Per row the value, finite.
@@ -95,6 +99,7 @@ struct Shared {
     // One lock guards the whole state: a snapshot must see epochs, version and position of one moment (SNAP-1).
     state: RwLock<SpeedState>,
     registry: Registry,
+    spellings: Spellings,
     metrics: Metrics,
 }
 
@@ -107,21 +112,40 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&self, first: LogPosition, frames: &[Frame]) {
-        let result = self.write().apply(first, frames);
-        self.metrics.readings.inc_by(result.applied.readings + result.quarantined);
-        self.metrics.out_of_order.inc_by(result.applied.out_of_order);
-        self.metrics.doubtful.inc_by(result.applied.doubtful);
-        self.metrics.quarantined.inc_by(result.quarantined);
+    /// The state with every durable reading counted.
+    fn folded(&self) -> RwLockReadGuard<'_, SpeedState> {
+        let state = self.read();
+        if state.is_folded() { state } else { RwLockWriteGuard::downgrade(self.fold(state)) }
+    }
+
+    /// Counts what waits; for those who will change the state.
+    fn fold<'a>(&'a self, state: RwLockReadGuard<'_, SpeedState>) -> RwLockWriteGuard<'a, SpeedState> {
+        drop(state);
+        let mut state = self.write();
+        self.tell(state.fold());
+        state
+    }
+
+    fn take(&self, first: LogPosition, frames: Vec<Frame>) {
+        let (quarantined, folded) = self.write().take(first, frames);
+        self.metrics.readings.inc_by(quarantined);
+        self.metrics.quarantined.inc_by(quarantined);
+        self.tell(folded);
+    }
+
+    fn tell(&self, folded: Folded) {
+        self.metrics.readings.inc_by(folded.readings);
+        self.metrics.out_of_order.inc_by(folded.out_of_order);
+        self.metrics.doubtful.inc_by(folded.doubtful);
     }
 }
 
 struct Applier(Arc<Shared>);
 
 impl Sink for Applier {
-    fn apply(&mut self, first: LogPosition, frames: &[Frame]) {
+    fn apply(&mut self, first: LogPosition, frames: Vec<Frame>) {
         frames.iter().for_each(|frame| self.0.registry.mark_durable(&frame.batch.definitions));
-        self.0.apply(first, frames);
+        self.0.take(first, frames);
     }
 }
 
@@ -149,7 +173,8 @@ impl SpeedLayer {
         let mut state =
             SpeedState::new(state_settings(&settings), recovered.version, &recovered.series, recovered.epochs);
         restore_lateness(&mut state, &recovered.series, recovered.lateness);
-        let shared = Arc::new(Shared { state: RwLock::new(state), registry, metrics: components.metrics.clone() });
+        let metrics = components.metrics.clone();
+        let shared = Arc::new(Shared { state: RwLock::new(state), registry, spellings: Spellings::default(), metrics });
         let replayed = replay_into(&shared, &dir)?;
         let log_settings =
             LogSettings { dir, segment_bytes: settings.segment_bytes.max(1 << 16), durability: settings.durability };
@@ -164,6 +189,14 @@ impl SpeedLayer {
             components,
             settings,
         })
+    }
+
+    /// Decodes a body, looking up series by their spelling first.
+    ///
+    /// # Errors
+    /// As [`crate::decode::decode`].
+    pub fn decode(&self, format: Format, body: &[u8], options: &Options) -> Result<Decoded, schemas::Error> {
+        decode_known(format, body, options, &self.shared.spellings)
     }
 
     /// Makes readings durable and visible. Quarantined ones are durable, too.
@@ -182,7 +215,9 @@ impl SpeedLayer {
         let (ids, definitions) = self.shared.registry.resolve(&rows.keys)?;
         let arrival = self.components.clock.now();
         let mut answers = Vec::new();
-        for (i, batch) in split(&rows, &ids, definitions).into_iter().enumerate() {
+        let spelled = rows.spelled;
+        let batches = split((rows.series, rows.times, rows.values), &ids, definitions);
+        for (i, batch) in batches.into_iter().enumerate() {
             let (answer, wait) = oneshot::channel();
             self.log()?.append(Append { frame: Frame { arrival, batch }, answer }).map_err(|e| match e {
                 // Frames that are queued already will count; saying "nothing was kept" would be a lie.
@@ -195,6 +230,7 @@ impl SpeedLayer {
         for wait in answers {
             position = wait.await.map_err(|_| Error::Closed)??;
         }
+        self.shared.spellings.learn(spelled, &ids);
         Ok(Appended { readings, position })
     }
 
@@ -213,13 +249,13 @@ impl SpeedLayer {
     /// All about the selected series, as one immutable value.
     pub fn snapshot(&self, selector: &Selector) -> Snapshot {
         // The lock first: a series that is defined after the selection must not count at the snapshot's position.
-        let state = self.shared.read();
+        let state = self.shared.folded();
         state.snapshot(self.shared.registry.select(selector))
     }
 
     /// The newest end of the selected series, sorted by `metric_key`.
     pub fn realtime(&self, selector: &Selector) -> Vec<SeriesState> {
-        let state = self.shared.read();
+        let state = self.shared.folded();
         state.tails(self.shared.registry.select(selector))
     }
 
@@ -231,7 +267,7 @@ impl SpeedLayer {
     /// Seals the open epoch, whatever its age.
     pub fn seal(&self) {
         let names = |id: SeriesId| self.shared.registry.key(id);
-        self.shared.write().seal(self.components.clock.now(), &names);
+        self.shared.fold(self.shared.read()).seal(self.components.clock.now(), &names);
     }
 
     /// Seals the open epoch if it is due, and releases readings that history has.
@@ -241,7 +277,7 @@ impl SpeedLayer {
             self.seal();
         }
         self.release();
-        let state = self.shared.read();
+        let state = self.shared.folded();
         self.shared.metrics.hot_readings.set(i64::try_from(state.hot_readings()).unwrap_or(i64::MAX));
         self.shared.metrics.epochs.set(i64::try_from(state.sealed().count()).unwrap_or(i64::MAX));
         self.shared.metrics.series.set(i64::try_from(self.shared.registry.len()).unwrap_or(i64::MAX));
@@ -285,7 +321,7 @@ impl SpeedLayer {
 
     /// How the layer stands.
     pub fn status(&self) -> Status {
-        let state = self.shared.read();
+        let state = self.shared.folded();
         Status {
             position: state.position(),
             hot_readings: state.hot_readings(),
@@ -345,7 +381,7 @@ fn replay_into(shared: &Shared, dir: &std::path::Path) -> Result<Replayed> {
         for (id, key) in &frame.batch.definitions {
             shared.registry.restore(*id, key.clone());
         }
-        shared.apply(position, &[frame]);
+        shared.take(position, vec![frame]);
         Ok(())
     })?;
     if replayed.torn_bytes > 0 {
@@ -355,20 +391,22 @@ fn replay_into(shared: &Shared, dir: &std::path::Path) -> Result<Replayed> {
 }
 
 /// The batches of one request: definitions ride with the first.
-fn split(rows: &Rows, ids: &[SeriesId], definitions: Vec<(SeriesId, SeriesKey)>) -> Vec<Batch> {
+fn split(
+    (series, mut times, mut values): (Vec<SeriesRef>, Vec<i64>, Vec<f64>),
+    ids: &[SeriesId],
+    definitions: Vec<(SeriesId, SeriesKey)>,
+) -> Vec<Batch> {
+    let mut series: Vec<SeriesId> = series.into_iter().map(|series| series.id(ids)).collect();
     let mut definitions = Some(definitions);
-    (0..rows.series.len())
-        .step_by(FRAME_READINGS)
-        .map(|start| {
-            let end = (start + FRAME_READINGS).min(rows.series.len());
-            Batch {
-                definitions: definitions.take().unwrap_or_default(),
-                series: rows.series[start..end].iter().map(|i| ids[*i as usize]).collect(),
-                times: rows.times[start..end].to_vec(),
-                values: rows.values[start..end].to_vec(),
-            }
-        })
-        .collect()
+    let mut batches = Vec::new();
+    while !series.is_empty() {
+        let rest = FRAME_READINGS.min(series.len());
+        let (next_series, next_times, next_values) =
+            (series.split_off(rest), times.split_off(rest), values.split_off(rest));
+        batches.push(Batch { definitions: definitions.take().unwrap_or_default(), series, times, values });
+        (series, times, values) = (next_series, next_times, next_values);
+    }
+    batches
 }
 
 fn create_private_dir(dir: &std::path::Path) -> Result<()> {

@@ -18,9 +18,11 @@ mod metrics;
 mod registry;
 mod settings;
 mod shard;
+mod spellings;
 
 pub use error::{Error, Result};
 pub use flush::HistorySink;
 pub use handle::{Appended, Components, Recovered, Rows, SpeedLayer, Status};
 pub use metrics::Metrics;
 pub use settings::{Durability, Settings};
+pub use spellings::{SeriesRef, Spelled};

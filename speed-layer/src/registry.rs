@@ -41,6 +41,9 @@ impl Registry {
     /// # Errors
     /// There are too many series.
     pub(crate) fn resolve(&self, keys: &[SeriesKey]) -> Result<(Vec<SeriesId>, Definitions)> {
+        if keys.is_empty() {
+            return Ok(Default::default());
+        }
         let known = {
             let inner = self.read();
             let ids: Option<Vec<SeriesId>> = keys.iter().map(|key| inner.ids.get(key.text()).copied()).collect();

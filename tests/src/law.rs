@@ -11,7 +11,7 @@ use schemas::gap::Gap;
 use schemas::query::QueryText;
 use schemas::time::{DAY, HOUR, MINUTE, SECOND, parse_rfc3339};
 use schemas::{Clock as _, SeriesKey, TimeRange};
-use speed_layer::Rows;
+use speed_layer::{Rows, SeriesRef};
 use weir::Engine;
 
 use crate::oracle::{Oracle, SCALE};
@@ -106,7 +106,7 @@ impl Life {
         let mut arrived = Vec::new();
         for _ in 0..n {
             let (series, time, units) = self.reading();
-            rows.series.push(u32::try_from(series)?);
+            rows.series.push(SeriesRef::new(u32::try_from(series)?));
             rows.times.push(time);
             rows.values.push(units as f64 / SCALE);
             arrived.push((series, time, units));

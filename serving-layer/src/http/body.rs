@@ -23,6 +23,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How much and how long is read of a body that was refused: a sender that still writes would not see the answer.
 const DRAIN_BYTES: usize = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// Memory that is set aside for a body which was only announced.
+const RESERVE_BYTES: usize = 1 << 20;
 /// Most times that a body may be larger than what was sent; gzip can reach 1032.
 const RATIO_MAX: usize = 1000;
 /// Longest JSON document that asks for something.
@@ -76,13 +78,13 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
 
 async fn receive_within(room: &Arc<Semaphore>, headers: &HeaderMap, body: Body, limits: Limits) -> Result<Received> {
     let mut stream = body.into_data_stream();
-    let (encoding, limit) = match start(headers, limits) {
+    let (encoding, expected, limit) = match start(headers, limits) {
         Ok(start) => start,
         // Who asked whether to send at all has sent nothing yet.
         Err(problem) if headers.contains_key(EXPECT) => return Err(problem),
         Err(problem) => return Err(drained(&mut stream, problem).await),
     };
-    match tokio::time::timeout(limits.deadline, collect(room, &mut stream, limit)).await {
+    match tokio::time::timeout(limits.deadline, collect(room, &mut stream, (expected, limit))).await {
         Ok(Ok((bytes, share))) => Ok(Received { bytes, encoding, limits, _share: share }),
         Ok(Err(problem)) => Err(drained(&mut stream, problem).await),
         Err(_) => {
@@ -92,14 +94,14 @@ async fn receive_within(room: &Arc<Semaphore>, headers: &HeaderMap, body: Body, 
     }
 }
 
-/// The coding of a body and how many bytes may follow.
-fn start(headers: &HeaderMap, limits: Limits) -> Result<(Encoding, usize)> {
+/// The coding of a body, how many bytes are announced, and how many may follow.
+fn start(headers: &HeaderMap, limits: Limits) -> Result<(Encoding, usize, usize)> {
     let encoding = encoding_of(headers)?;
     let limit = if encoding == Encoding::Identity { limits.plain } else { limits.compressed };
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match length {
-        Some(length) if length > limit as u64 => Err(too_large(limit)),
-        _ => Ok((encoding, limit)),
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match length.unwrap_or(0) {
+        length if length > limit => Err(too_large(limit)),
+        length => Ok((encoding, length, limit)),
     }
 }
 
@@ -115,9 +117,9 @@ fn encoding_of(headers: &HeaderMap) -> Result<Encoding> {
 async fn collect(
     room: &Arc<Semaphore>,
     stream: &mut BodyDataStream,
-    limit: usize,
+    (expected, limit): (usize, usize),
 ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(expected.min(RESERVE_BYTES));
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| Problem::bad(format!("the body could not be read: {error}")))?;

@@ -8,8 +8,8 @@ use axum::response::Response;
 use schemas::LogPosition;
 use schemas::time::Precision;
 use speed_layer::decode::body::Encoding;
-use speed_layer::decode::{Decoded, Format, Options, RowError, decode};
-use speed_layer::{Durability, Rows};
+use speed_layer::decode::{Decoded, Format, Options, RowError};
+use speed_layer::{Durability, Rows, SpeedLayer};
 
 use super::App;
 use super::body::Received;
@@ -51,25 +51,26 @@ pub(super) async fn decoded(
 ) -> Result<Decoded> {
     let options = Options { precision, now: app.serving.clock.now().0 };
     let result = if body.encoding == Encoding::Identity && body.bytes.len() <= INLINE_BYTES {
-        decode_now(&body, format, &options)
+        decode_now(&app.serving.speed, &body, format, &options)
     } else {
         let permit = app.admit_decoder().await?;
+        let speed = app.serving.speed.clone();
         App::apart(move || {
             let _permit = permit;
-            decode_now(&body, format, &options)
+            decode_now(&speed, &body, format, &options)
         })
         .await?
     };
     result.inspect_err(|_| app.refuse("unreadable_body", 1))
 }
 
-fn decode_now(body: &Received, format: Option<Format>, options: &Options) -> Result<Decoded> {
+fn decode_now(speed: &SpeedLayer, body: &Received, format: Option<Format>, options: &Options) -> Result<Decoded> {
     let bytes = body.plain()?;
     let format = match format {
         Some(format) => format,
         None => recognized(&bytes)?,
     };
-    Ok(decode(format, &bytes, options)?)
+    Ok(speed.decode(format, &bytes, options)?)
 }
 
 /// JSON is recognized by its first character.
@@ -94,7 +95,8 @@ pub(super) async fn keep(app: &App, mut decoded: Decoded, policy: Policy) -> Res
         decoded = Decoded::default();
     }
     let readings = decoded.series.len() as u64;
-    let rows = Rows { keys: decoded.keys, series: decoded.series, times: decoded.times, values: decoded.values };
+    let Decoded { keys, spelled, series, times, values, .. } = decoded;
+    let rows = Rows { keys, spelled, series, times, values };
     let appended = app.serving.speed.append(rows).await.inspect_err(|error| app.refuse(reason(error), readings))?;
     Ok(Outcome { accepted: appended.readings, rejected, position: appended.position, errors, skipped })
 }

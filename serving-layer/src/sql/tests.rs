@@ -17,7 +17,7 @@ use schemas::time::{MINUTE, SECOND, parse_rfc3339};
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Clock, SeriesKey, TimeRange};
 use serde_json::{Value, json};
-use speed_layer::{HistorySink, Recovered, Rows, SpeedLayer};
+use speed_layer::{HistorySink, Recovered, Rows, SeriesRef, SpeedLayer};
 
 use crate::error::{Error, Result};
 use crate::serving::{Serving, Settings};
@@ -84,7 +84,8 @@ async fn append(serving: &Serving, metric: &str, device: &str, readings: &[(i64,
     let key = SeriesKey::new(metric, &[("device_id", device), ("line", "A")]).expect("valid");
     let rows = Rows {
         keys: vec![key],
-        series: vec![0; readings.len()],
+        spelled: Vec::new(),
+        series: vec![SeriesRef::new(0); readings.len()],
         times: readings.iter().map(|(time, _)| *time).collect(),
         values: readings.iter().map(|(_, value)| *value).collect(),
     };

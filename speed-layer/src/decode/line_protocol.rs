@@ -4,8 +4,9 @@
 //! `measurement_field`; strings are skipped and counted; a line is taken whole or refused whole. The grammar is in
 //! `line_scan`.
 //!
-//! A line's prefix (measurement and tags) is parsed once per distinct spelling, and each of its fields is looked up by
-//! (prefix, raw field name): the usual line allocates nothing.
+//! Series known by their spelling are found by the raw bytes of prefix (measurement and tags) and field name. Others
+//! are parsed once per distinct spelling of a body, and looked up by (prefix, raw field name) afterwards: the usual
+//! line allocates nothing.
 
 use std::borrow::Cow;
 
@@ -13,18 +14,28 @@ use super::line_scan::{IN_KEY, IN_MEASUREMENT, Scanner, Value, split_unescaped, 
 use super::lines::{LineCounter, start_of};
 use super::rows::{Map, Rows, Tag};
 use super::{Decoded, Options, RowError};
+use crate::spellings::{Known, SeriesRef, Spellings};
 
+use schemas::SeriesId;
 use schemas::time::clip;
 
+/// Lines that are read under one lock on the spellings: some hundred microseconds.
+const LINES_PER_LOOK: usize = 2048;
+
 /// Decodes lines.
-pub(super) fn decode(body: &[u8], options: &Options) -> Decoded {
+pub(super) fn decode(body: &[u8], options: &Options, spellings: &Spellings) -> Decoded {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut scanner = Scanner::new(body);
     let mut lines = Lines::default();
     let mut counter = LineCounter::default();
     let mut index = 0;
+    let mut known = spellings.known();
     while let Some(start) = scanner.next_line() {
-        let outcome = match lines.scan(&mut scanner, options) {
+        if index % LINES_PER_LOOK as u64 == LINES_PER_LOOK as u64 - 1 {
+            drop(known);
+            known = spellings.known();
+        }
+        let outcome = match lines.scan(&mut scanner, options, &known) {
             Ok(line) => lines.add(line),
             Err(reason) => {
                 scanner.leave_line();
@@ -63,19 +74,20 @@ struct Lines<'a> {
     prefixes: Vec<Prefix<'a>>,
     prefix_numbers: Map<&'a [u8], u32>,
     series: Map<(u32, &'a [u8]), u32>,
-    /// The numeric fields of the line being read.
-    numbers: Vec<(&'a [u8], f64)>,
+    /// The numeric fields of the line being read, and their series where it is known.
+    numbers: Vec<(&'a [u8], f64, Option<SeriesId>)>,
 }
 
 impl<'a> Lines<'a> {
-    fn scan(&mut self, scanner: &mut Scanner<'a>, options: &Options) -> Result<Line<'a>, String> {
+    fn scan(&mut self, scanner: &mut Scanner<'a>, options: &Options, known: &Known<'_>) -> Result<Line<'a>, String> {
         self.numbers.clear();
         let prefix = scanner.prefix()?;
+        let mut fields = known.fields(prefix);
         let mut texts = 0;
         loop {
             let name = scanner.field_name()?;
             match scanner.value(name)? {
-                Value::Number(value) => self.numbers.push((name, value)),
+                Value::Number(value) => self.numbers.push((name, value, fields.series(name))),
                 Value::Text => texts += 1,
             }
             if !scanner.another_field() {
@@ -88,10 +100,16 @@ impl<'a> Lines<'a> {
 
     fn add(&mut self, line: Line<'a>) -> Result<(), String> {
         let before = self.rows.len();
-        let prefix = self.prefix(line.prefix)?;
+        if self.numbers.is_empty() {
+            self.prefix(line.prefix)?;
+        }
         for i in 0..self.numbers.len() {
-            let (field, value) = self.numbers[i];
-            match self.series(prefix, field) {
+            let (field, value, known) = self.numbers[i];
+            let series = match known {
+                Some(id) => Ok(SeriesRef::known(id)),
+                None => self.series(line.prefix, field).map(SeriesRef::new),
+            };
+            match series {
                 Ok(series) => self.rows.push(series, line.time, value),
                 Err(reason) => {
                     self.rows.truncate(before);
@@ -114,7 +132,8 @@ impl<'a> Lines<'a> {
         Ok(number)
     }
 
-    fn series(&mut self, prefix: u32, field: &'a [u8]) -> Result<u32, String> {
+    fn series(&mut self, raw: &'a [u8], field: &'a [u8]) -> Result<u32, String> {
+        let prefix = self.prefix(raw)?;
         if let Some(&series) = self.series.get(&(prefix, field)) {
             return Ok(series);
         }
@@ -126,6 +145,7 @@ impl<'a> Lines<'a> {
         };
         let tags: Vec<(&str, &str)> = tags.iter().map(|(name, value)| (&**name, &**value)).collect();
         let series = self.rows.new_series(&metric, &tags)?;
+        self.rows.spelled(raw, field, series);
         self.series.insert((prefix, field), series);
         Ok(series)
     }

@@ -32,18 +32,23 @@ mod tests;
 use schemas::SeriesKey;
 use schemas::time::Precision;
 
+use crate::spellings::{SeriesRef, Spelled, Spellings};
+
 /// How many refused rows are described; the rest are only counted.
 pub const MAX_ERRORS: usize = 100;
 
 /// What a body decoded to: good rows in columns, bad rows with their reasons.
 ///
-/// `series`, `times` and `values` are of one length; row `i` is `(keys[series[i]], times[i], values[i])`.
+/// `series`, `times` and `values` are of one length; row `i` is the value of `series[i]` at `times[i]`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Decoded {
-    /// The distinct series of this body, in the order in which they were first named; every one has a row.
+    /// The distinct series of this body that were not known by their spelling, in the order in which they were first
+    /// named; every one has a row.
     pub keys: Vec<SeriesKey>,
-    /// The series of each row: an index into `keys`.
-    pub series: Vec<u32>,
+    /// Spellings of these keys.
+    pub spelled: Vec<Spelled>,
+    /// The series of each row: known, or one of `keys`.
+    pub series: Vec<SeriesRef>,
     /// The event time of each row, in nanoseconds.
     pub times: Vec<i64>,
     /// The value of each row; finite.
@@ -99,6 +104,16 @@ pub struct Options {
 /// The rows cannot be told apart at all: the body is empty where the format needs something, JSON syntax is broken,
 /// the CSV header is unusable, or the bytes are no Arrow stream. Everything smaller is a [`RowError`].
 pub fn decode(format: Format, body: &[u8], options: &Options) -> Result<Decoded, schemas::Error> {
+    decode_known(format, body, options, &Spellings::default())
+}
+
+/// Decodes a body; a series that is known by its spelling needs no key.
+pub(crate) fn decode_known(
+    format: Format,
+    body: &[u8],
+    options: &Options,
+    spellings: &Spellings,
+) -> Result<Decoded, schemas::Error> {
     if body.is_empty() {
         return Err(schemas::Error::invalid("body is empty"));
     }
@@ -107,6 +122,6 @@ pub fn decode(format: Format, body: &[u8], options: &Options) -> Result<Decoded,
         Format::Ndjson => Ok(json::decode_lines(body, options)),
         Format::Csv => csv::decode(body, options),
         Format::ArrowStream => arrow_stream::decode(body, options),
-        Format::LineProtocol => Ok(line_protocol::decode(body, options)),
+        Format::LineProtocol => Ok(line_protocol::decode(body, options, spellings)),
     }
 }

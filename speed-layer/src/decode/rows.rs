@@ -12,6 +12,7 @@ use schemas::series::DEVICE_TAG;
 use schemas::time::clip;
 
 use super::{Decoded, MAX_ERRORS, RowError};
+use crate::spellings::{SeriesRef, Spelled};
 
 /// A map of this module's neighbours: fast, seeded anew in every map.
 pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
@@ -39,9 +40,9 @@ impl Rows {
         self.decoded.series.len()
     }
 
-    /// Adds a good row of a series numbered before.
-    pub(super) fn push(&mut self, series: u32, time: i64, value: f64) {
-        self.decoded.series.push(series);
+    /// Adds a good row of a series that is known or was numbered before.
+    pub(super) fn push(&mut self, series: impl Into<SeriesRef>, time: i64, value: f64) {
+        self.decoded.series.push(series.into());
         self.decoded.times.push(time);
         self.decoded.values.push(value);
     }
@@ -99,6 +100,11 @@ impl Rows {
         }))
     }
 
+    /// Remembers how the series of this number is spelled.
+    pub(super) fn spelled(&mut self, prefix: &[u8], field: &[u8], key: u32) {
+        self.decoded.spelled.push(Spelled { prefix: prefix.into(), field: field.into(), key });
+    }
+
     /// What was collected. Series that only refused rows named are forgotten.
     pub(super) fn finish(mut self) -> Decoded {
         if self.decoded.rejected > 0 {
@@ -131,8 +137,8 @@ fn with_device<'a>(device: &'a str, tags: &'a [Tag<'_>]) -> Result<Vec<(&'a str,
 
 fn forget_unused(decoded: &mut Decoded) {
     let mut used = vec![false; decoded.keys.len()];
-    for &series in &decoded.series {
-        used[series as usize] = true;
+    for number in decoded.series.iter().filter_map(|series| series.number()) {
+        used[number as usize] = true;
     }
     if used.iter().all(|used| *used) {
         return;
@@ -146,9 +152,13 @@ fn forget_unused(decoded: &mut Decoded) {
             number
         })
         .collect();
+    decoded.spelled.retain(|spelled| used[spelled.key as usize]);
+    decoded.spelled.iter_mut().for_each(|spelled| spelled.key = renumbered[spelled.key as usize]);
     let mut used = used.into_iter();
     decoded.keys.retain(|_| used.next().unwrap_or(false));
     for series in &mut decoded.series {
-        *series = renumbered[*series as usize];
+        if let Some(number) = series.number() {
+            *series = SeriesRef::new(renumbered[number as usize]);
+        }
     }
 }

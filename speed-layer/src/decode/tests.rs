@@ -48,8 +48,14 @@ fn rendered(decoded: Result<Decoded, schemas::Error>) -> Vec<String> {
         Err(e) => return vec![format!("error {e}")],
     };
     assert_sound(&decoded);
-    let rows = (0..decoded.series.len())
-        .map(|i| format!("{} @{} = {}", decoded.keys[decoded.series[i] as usize], decoded.times[i], decoded.values[i]));
+    let rows = (0..decoded.series.len()).map(|i| {
+        format!(
+            "{} @{} = {}",
+            decoded.keys[decoded.series[i].number().expect("no spelling is known") as usize],
+            decoded.times[i],
+            decoded.values[i]
+        )
+    });
     let errors = decoded.errors.iter().map(|e| match e.line {
         Some(line) => format!("!{}:{line} {}", e.index, e.reason),
         None => format!("!{} {}", e.index, e.reason),
@@ -64,7 +70,7 @@ fn assert_sound(decoded: &Decoded) {
     assert_eq!(decoded.series.len(), decoded.values.len());
     assert!(decoded.values.iter().all(|value| value.is_finite()));
     assert_eq!(decoded.errors.len() as u64, decoded.rejected.min(super::MAX_ERRORS as u64));
-    let used: std::collections::BTreeSet<u32> = decoded.series.iter().copied().collect();
+    let used: std::collections::BTreeSet<u32> = decoded.series.iter().filter_map(|series| series.number()).collect();
     assert_eq!(used.len(), decoded.keys.len(), "every series has a row");
     let distinct: std::collections::BTreeSet<&schemas::SeriesKey> = decoded.keys.iter().collect();
     assert_eq!(distinct.len(), decoded.keys.len(), "every series stands once");

@@ -24,7 +24,7 @@ impl Clock for Tick {
 struct Seen(Arc<Mutex<Vec<LogPosition>>>);
 
 impl Sink for Seen {
-    fn apply(&mut self, first: LogPosition, frames: &[Frame]) {
+    fn apply(&mut self, first: LogPosition, frames: Vec<Frame>) {
         let mut seen = self.0.lock().expect("no panic");
         (0..frames.len() as u64).for_each(|i| seen.push(LogPosition(first.0 + i)));
     }

@@ -28,7 +28,7 @@ const GROUP_BYTES: usize = 8 << 20;
 /// Takes frames that are durable.
 pub(crate) trait Sink: Send + 'static {
     /// Frames `first..`, in order, at once.
-    fn apply(&mut self, first: LogPosition, frames: &[Frame]);
+    fn apply(&mut self, first: LogPosition, frames: Vec<Frame>);
     /// No frame of this batch became durable; its definitions are still pending.
     fn failed(&mut self, frames: &[Frame]) {
         let _ = frames;
@@ -201,7 +201,7 @@ impl<S: Sink> Writer<S> {
         if self.gaps.reached(Gap::LogSynced).is_err() {
             return false;
         }
-        self.sink.apply(first, &frames);
+        self.sink.apply(first, frames);
         for (i, answer) in (0..).zip(answers) {
             // Whoever asked may have gone; the reading counts all the same.
             drop(answer.send(Ok(LogPosition(first.0 + i))));

@@ -7,5 +7,5 @@
 mod series;
 mod state;
 
-pub(crate) use series::Shard;
+pub(crate) use series::{Folded, Shard};
 pub(crate) use state::{SpeedState, StateSettings};

@@ -1,37 +1,38 @@
 //! One shard: the series of some devices, their open partials and what decides whether a reading is new.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use schemas::epoch::{Arrival, Epoch, SeriesEpoch, Tail};
 use schemas::lateness::LatenessTable;
 use schemas::{ArrivalTime, Resolution, SeriesId};
 
 /// A series as its shard knows it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LiveSeries {
+    id: SeriesId,
     tail: Option<Tail>,
     /// Its readings in the open epoch. A snapshot may share it: the next reading then copies it.
     open: Option<Arc<SeriesEpoch>>,
     /// Least and greatest event time of readings that are no longer in memory.
     released: Option<(i64, i64)>,
+    /// The greatest event time outside of the open epoch.
+    sealed_until: Option<i64>,
 }
 
 /// One reading on its way into a shard.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming {
-    pub(crate) series: SeriesId,
-    pub(crate) time: i64,
-    pub(crate) value: f64,
+    pub(crate) slot: u32,
     /// Frame, counted from the open epoch's first.
     pub(crate) frame: u32,
-    pub(crate) arrival: ArrivalTime,
+    pub(crate) time: i64,
+    pub(crate) value: f64,
 }
 
-/// What applying readings added up to.
+/// What counting readings added up to.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Applied {
+pub(crate) struct Folded {
     pub(crate) readings: u64,
     pub(crate) out_of_order: u64,
     pub(crate) doubtful: u64,
@@ -39,13 +40,30 @@ pub(crate) struct Applied {
     pub(crate) bounds: Option<(i64, i64)>,
 }
 
-impl Applied {
+impl Folded {
+    fn count(&mut self, kind: Arrival, time: i64) {
+        self.readings += 1;
+        self.out_of_order += u64::from(kind != Arrival::Newest);
+        self.doubtful += u64::from(kind == Arrival::Doubtful);
+        self.bounds = Some(self.bounds.map_or((time, time), |(min, max)| (min.min(time), max.max(time))));
+    }
+
     pub(crate) fn add(&mut self, other: Self) {
         self.readings += other.readings;
         self.out_of_order += other.out_of_order;
         self.doubtful += other.doubtful;
         self.bounds = union(self.bounds, other.bounds);
     }
+}
+
+/// What all readings of one fold have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Folding<'a> {
+    pub(crate) base: Resolution,
+    /// Arrival of each frame of the open epoch.
+    pub(crate) arrivals: &'a [ArrivalTime],
+    /// The sealed epochs whose readings are in memory.
+    pub(crate) hot: &'a VecDeque<Arc<Epoch>>,
 }
 
 /// The bounds of both.
@@ -56,32 +74,35 @@ pub(crate) fn union(a: Option<(i64, i64)>, b: Option<(i64, i64)>) -> Option<(i64
     }
 }
 
-/// The series of some devices.
+/// The series of some devices, each in a slot of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    series: HashMap<SeriesId, LiveSeries, RandomState>,
+    series: Vec<LiveSeries>,
     /// By metric number.
     lateness: Vec<LatenessTable>,
 }
 
 impl Shard {
-    /// Counts one reading. `hot` are the sealed epochs whose readings are in memory.
-    pub(crate) fn apply(&mut self, reading: Incoming, base: Resolution, hot: &VecDeque<Arc<Epoch>>) -> Applied {
-        let Incoming { series: id, time, value, frame, arrival } = reading;
-        let live = self.series.entry(id).or_default();
-        let kind = live.classify(id, time, hot);
-        match &mut live.tail {
-            Some(tail) => tail.update(time, value, arrival),
-            None => live.tail = Some(Tail::of(time, value, arrival)),
+    /// Makes room for a series and tells its slot.
+    pub(crate) fn add(&mut self, id: SeriesId) -> u32 {
+        let slot = u32::try_from(self.series.len()).expect("bounded by max_series");
+        self.series.push(LiveSeries { id, tail: None, open: None, released: None, sealed_until: None });
+        slot
+    }
+
+    /// Counts readings, which stand in order of arrival: series by series, so that each is fetched into the cache once.
+    pub(crate) fn fold(&mut self, mut readings: Vec<Incoming>, folding: Folding<'_>) -> Folded {
+        // Stable: of one series the order of arrival stays.
+        readings.sort_by_key(|reading| reading.slot);
+        let mut folded = Folded::default();
+        for run in readings.chunk_by(|a, b| a.slot == b.slot) {
+            let slot = run[0].slot as usize;
+            let metric = self.series[slot].id.metric();
+            self.lateness_mut(metric);
+            let (live, lateness) = (&mut self.series[slot], &mut self.lateness[metric as usize]);
+            live.fold(run, folding, lateness, &mut folded);
         }
-        Arc::make_mut(live.open.get_or_insert_default()).insert(time, value, frame, base, kind);
-        self.lateness_mut(id.metric()).observe(arrival.0.saturating_sub(time));
-        Applied {
-            readings: 1,
-            out_of_order: u64::from(kind != Arrival::Newest),
-            doubtful: u64::from(kind == Arrival::Doubtful),
-            bounds: Some((time, time)),
-        }
+        folded
     }
 
     fn lateness_mut(&mut self, metric: u32) -> &mut LatenessTable {
@@ -108,45 +129,70 @@ impl Shard {
     }
 
     /// Takes over a series from history.
-    pub(crate) fn restore(&mut self, id: SeriesId, tail: Option<Tail>) {
-        let released = tail.map(|tail| (tail.earliest, tail.time));
-        self.series.insert(id, LiveSeries { tail, open: None, released });
+    pub(crate) fn restore(&mut self, slot: u32, tail: Option<Tail>) {
+        let live = &mut self.series[slot as usize];
+        live.tail = tail;
+        live.released = tail.map(|tail| (tail.earliest, tail.time));
+        live.sealed_until = tail.map(|tail| tail.time);
     }
 
     /// The newest end of a series.
-    pub(crate) fn tail(&self, id: SeriesId) -> Option<&Tail> {
-        self.series.get(&id)?.tail.as_ref()
+    pub(crate) fn tail(&self, slot: u32) -> Option<&Tail> {
+        self.series[slot as usize].tail.as_ref()
     }
 
     /// The part of a series in the open epoch.
-    pub(crate) fn open(&self, id: SeriesId) -> Option<&Arc<SeriesEpoch>> {
-        self.series.get(&id)?.open.as_ref()
+    pub(crate) fn open(&self, slot: u32) -> Option<&Arc<SeriesEpoch>> {
+        self.series[slot as usize].open.as_ref()
     }
 
     /// Takes all open parts out.
     pub(crate) fn seal(&mut self) -> Vec<(SeriesId, Arc<SeriesEpoch>)> {
-        self.series.iter_mut().filter_map(|(id, live)| live.open.take().map(|open| (*id, open))).collect()
+        let sealed = |live: &mut LiveSeries| {
+            let open = live.open.take()?;
+            live.sealed_until = live.tail.map(|tail| tail.time);
+            Some((live.id, open))
+        };
+        self.series.iter_mut().filter_map(sealed).collect()
     }
 
     /// Readings of these bounds are leaving memory.
-    pub(crate) fn release(&mut self, id: SeriesId, bounds: Option<(i64, i64)>) {
-        let live = self.series.entry(id).or_default();
+    pub(crate) fn release(&mut self, slot: u32, bounds: Option<(i64, i64)>) {
+        let live = &mut self.series[slot as usize];
         live.released = union(live.released, bounds);
     }
 }
 
 impl LiveSeries {
+    /// Counts readings of this series, in order of arrival.
+    fn fold(&mut self, run: &[Incoming], folding: Folding<'_>, lateness: &mut LatenessTable, folded: &mut Folded) {
+        let mut open = std::mem::take(&mut self.open).unwrap_or_default();
+        let part = Arc::make_mut(&mut open);
+        for Incoming { time, value, frame, .. } in run.iter().copied() {
+            let arrival = folding.arrivals[frame as usize];
+            let kind = self.classify(time, folding.hot);
+            match &mut self.tail {
+                Some(tail) => tail.update(time, value, arrival),
+                None => self.tail = Some(Tail::of(time, value, arrival)),
+            }
+            part.insert(time, value, frame, folding.base, kind);
+            lateness.observe(arrival.0.saturating_sub(time));
+            folded.count(kind, time);
+        }
+        self.open = Some(open);
+    }
+
     /// Whether a reading can have been counted before, as far as anyone can tell without reading history.
-    fn classify(&self, id: SeriesId, time: i64, hot: &VecDeque<Arc<Epoch>>) -> Arrival {
+    fn classify(&self, time: i64, hot: &VecDeque<Arc<Epoch>>) -> Arrival {
         let Some(tail) = &self.tail else { return Arrival::Newest };
         if time > tail.time {
             return Arrival::Newest;
         }
-        if time < tail.earliest {
+        if time < tail.earliest || self.sealed_until.is_none_or(|until| time > until) {
             return Arrival::OutOfOrder;
         }
         let gone = self.released.is_some_and(|(min, max)| min <= time && time <= max);
-        let counted = |epoch: &Arc<Epoch>| epoch.of(id).is_some_and(|series| series.contains(time));
+        let counted = |epoch: &Arc<Epoch>| epoch.of(self.id).is_some_and(|series| series.contains(time));
         if gone || hot.iter().any(counted) { Arrival::Doubtful } else { Arrival::OutOfOrder }
     }
 }

@@ -1,5 +1,8 @@
 //! The whole of the speed layer's state, between the log and those who ask.
 //!
+//! Durable readings wait, frame by frame, until somebody asks or there are many; then all are folded into the open epoch.
+//! Whoever looks at the state folds first: waiting is never seen from outside.
+//!
 //! - EPO-1: sealed epochs are contiguous ranges of log positions, in order; the open one follows the last.
 //! - EPO-2: an epoch's readings leave memory only after history has them; its cells only after views count them (COV-2).
 
@@ -12,15 +15,17 @@ use foldhash::fast::FixedState;
 use schemas::epoch::{Epoch, Quarantined, Sealed, SeriesState, Snapshot, Tail};
 use schemas::lateness::LatenessTable;
 use schemas::view::HistoryVersion;
-use schemas::{ArrivalTime, EventTime, LogPosition, Resolution, SeriesId, SeriesKey};
+use schemas::{ArrivalTime, Batch, EventTime, LogPosition, Resolution, SeriesId, SeriesKey};
 
 use super::Shard;
-use super::series::{Applied, Incoming, union};
+use super::series::{Folded, Folding, Incoming, union};
 use crate::log::Frame;
 
 /// Bytes that one hot reading takes, about.
 const READING_BYTES: u64 = 40;
-/// Groups with fewer readings are applied by one thread.
+/// So many readings are folded at once, however long nobody asks: some milliseconds of work.
+const FOLD_READINGS: usize = 65_536;
+/// Fewer readings are folded by one thread.
 const PARALLEL_READINGS: usize = 16_384;
 
 /// The settings that the state goes by.
@@ -33,6 +38,35 @@ pub(crate) struct StateSettings {
     pub(crate) hot_retention: Duration,
     pub(crate) hot_bytes: u64,
     pub(crate) shards: usize,
+}
+
+/// Where a series is kept.
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    shard: u16,
+    /// Its place in the shard.
+    slot: u32,
+}
+
+/// The route of each series, by metric number, then ordinal.
+#[derive(Debug, Default)]
+struct Routes(Vec<Vec<Option<Route>>>);
+
+impl Routes {
+    fn find(&self, id: SeriesId) -> Option<Route> {
+        *self.0.get(id.metric() as usize)?.get(id.ordinal() as usize)?
+    }
+
+    fn set(&mut self, id: SeriesId, route: Route) {
+        let (metric, ordinal) = (id.metric() as usize, id.ordinal() as usize);
+        if self.0.len() <= metric {
+            self.0.resize_with(metric + 1, Vec::new);
+        }
+        if self.0[metric].len() <= ordinal {
+            self.0[metric].resize(ordinal + 1, None);
+        }
+        self.0[metric][ordinal] = Some(route);
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +93,56 @@ impl OpenEpoch {
             opened_at: None,
         }
     }
+
+    /// Sets the readings of frame `number` aside that lie beyond `limit`; returns how many.
+    fn quarantine(&mut self, number: u32, limit: i64, batch: &Batch) -> u64 {
+        let before = self.quarantine.len();
+        if batch.times.iter().all(|time| *time <= limit) {
+            return 0;
+        }
+        for (i, time) in batch.times.iter().copied().enumerate().filter(|(_, time)| *time > limit) {
+            let (series, value) = (batch.series[i], batch.values[i]);
+            self.quarantine.push(Quarantined { series, time, value, frame: number });
+            self.named.insert(series);
+        }
+        (self.quarantine.len() - before) as u64
+    }
+}
+
+/// A frame whose readings are durable and not counted yet.
+#[derive(Debug)]
+struct Waiting {
+    /// Counted from the open epoch's first.
+    number: u32,
+    /// The latest event time that counts.
+    limit: i64,
+    batch: Batch,
+}
+
+/// All that waits to be counted.
+#[derive(Debug, Default)]
+struct WaitingFrames {
+    frames: Vec<Waiting>,
+    readings: usize,
+}
+
+impl WaitingFrames {
+    /// The readings of each shard, in order of arrival.
+    fn queues(&self, routes: &Routes, shards: usize) -> Vec<Vec<Incoming>> {
+        let expected = if shards == 1 { self.readings } else { self.readings / shards * 5 / 4 };
+        let mut queues: Vec<Vec<Incoming>> =
+            std::iter::repeat_with(|| Vec::with_capacity(expected)).take(shards).collect();
+        for Waiting { number, limit, batch } in &self.frames {
+            for (i, id) in batch.series.iter().enumerate() {
+                let (time, value) = (batch.times[i], batch.values[i]);
+                if time <= *limit {
+                    let Route { shard, slot } = routes.find(*id).expect("REG-1: frames define their series");
+                    queues[usize::from(shard)].push(Incoming { slot, frame: *number, time, value });
+                }
+            }
+        }
+        queues
+    }
 }
 
 /// What is known of a sealed epoch apart from its content.
@@ -75,20 +159,13 @@ pub(crate) struct SpeedState {
     settings: StateSettings,
     position: LogPosition,
     shards: Vec<Shard>,
-    /// Shard of each series, by metric number, then ordinal.
-    routes: Vec<Vec<u16>>,
+    routes: Routes,
     open: OpenEpoch,
+    waiting: WaitingFrames,
     sealed: VecDeque<Arc<Epoch>>,
     infos: VecDeque<SealedInfo>,
     version: Arc<HistoryVersion>,
     watermark: Option<EventTime>,
-}
-
-/// What applying a group added up to.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct GroupApplied {
-    pub(crate) applied: Applied,
-    pub(crate) quarantined: u64,
 }
 
 impl SpeedState {
@@ -104,16 +181,17 @@ impl SpeedState {
             settings,
             position: version.flushed,
             shards,
-            routes: Vec::new(),
+            routes: Routes::default(),
             open: OpenEpoch::new(version.flushed.next()),
+            waiting: WaitingFrames::default(),
             sealed: VecDeque::new(),
             infos: VecDeque::new(),
             watermark: series.iter().filter_map(|s| s.tail).map(|t| EventTime(t.time)).max(),
             version,
         };
         for SeriesState { id, key, tail } in series {
-            state.route(*id, key);
-            state.shard_mut(*id).restore(*id, *tail);
+            let Route { shard, slot } = state.route(*id, key);
+            state.shards[usize::from(shard)].restore(slot, *tail);
         }
         state.insert_restored(epochs);
         state
@@ -125,101 +203,87 @@ impl SpeedState {
     }
 
     /// Decides which shard owns a series: that of its device, or of the series itself where it names none.
-    pub(crate) fn route(&mut self, id: SeriesId, key: &SeriesKey) {
+    fn route(&mut self, id: SeriesId, key: &SeriesKey) -> Route {
+        if let Some(route) = self.routes.find(id) {
+            return route;
+        }
         let owner = key.device_id().unwrap_or_else(|| key.text().to_owned());
         let shard = FixedState::default().hash_one(owner) % self.shards.len() as u64;
-        let (metric, ordinal) = (id.metric() as usize, id.ordinal() as usize);
-        if self.routes.len() <= metric {
-            self.routes.resize_with(metric + 1, Vec::new);
-        }
-        if self.routes[metric].len() <= ordinal {
-            self.routes[metric].resize(ordinal + 1, 0);
-        }
-        self.routes[metric][ordinal] = u16::try_from(shard).expect("at most 64 shards");
+        let shard = u16::try_from(shard).expect("at most 64 shards");
+        let route = Route { shard, slot: self.shards[usize::from(shard)].add(id) };
+        self.routes.set(id, route);
+        route
     }
 
-    fn shard_of(&self, id: SeriesId) -> usize {
-        let route = self.routes.get(id.metric() as usize).and_then(|m| m.get(id.ordinal() as usize));
-        route.copied().map_or(0, usize::from)
+    fn tail(&self, id: SeriesId) -> Option<&Tail> {
+        let route = self.routes.find(id)?;
+        self.shards[usize::from(route.shard)].tail(route.slot)
     }
 
-    fn shard(&self, id: SeriesId) -> &Shard {
-        &self.shards[self.shard_of(id)]
-    }
-
-    fn shard_mut(&mut self, id: SeriesId) -> &mut Shard {
-        let shard = self.shard_of(id);
-        &mut self.shards[shard]
-    }
-
-    /// Counts the frames `first..`, which follow the last position.
-    pub(crate) fn apply(&mut self, first: LogPosition, frames: &[Frame]) -> GroupApplied {
+    /// Takes the frames `first..`, which follow the last position; returns how many readings were quarantined. The
+    /// others wait until somebody asks or there are many: folding many at once touches each series once.
+    pub(crate) fn take(&mut self, first: LogPosition, frames: Vec<Frame>) -> (u64, Folded) {
         assert_eq!(first, self.position.next(), "frames are applied in the order of the log");
-        for (id, key) in frames.iter().flat_map(|f| &f.batch.definitions) {
+        self.position = LogPosition(first.0 + frames.len() as u64 - 1);
+        let quarantined = frames.into_iter().map(|frame| self.take_one(frame)).sum();
+        let full = self.waiting.readings >= FOLD_READINGS;
+        (quarantined, if full { self.fold() } else { Folded::default() })
+    }
+
+    fn take_one(&mut self, frame: Frame) -> u64 {
+        for (id, key) in &frame.batch.definitions {
             self.route(*id, key);
             self.open.named.insert(*id);
         }
-        let mut result = GroupApplied::default();
-        let mut queues: Vec<Vec<Incoming>> = vec![Vec::new(); self.shards.len()];
-        for frame in frames {
-            let number = u32::try_from(self.open.arrivals.len()).expect("an epoch is sealed before 2^32 frames");
-            self.open.arrivals.push(frame.arrival);
-            self.open.opened_at.get_or_insert(frame.arrival);
-            let limit = frame.arrival.0.saturating_add(nanos(self.settings.max_future_skew));
-            for (i, series) in frame.batch.series.iter().copied().enumerate() {
-                let (time, value) = (frame.batch.times[i], frame.batch.values[i]);
-                if time > limit {
-                    self.open.quarantine.push(Quarantined { series, time, value, frame: number });
-                    self.open.named.insert(series);
-                    result.quarantined += 1;
-                } else {
-                    let incoming = Incoming { series, time, value, frame: number, arrival: frame.arrival };
-                    queues[self.shard_of(series)].push(incoming);
-                }
-            }
-        }
-        result.applied = self.apply_queues(&queues);
-        self.open.readings += result.applied.readings;
-        self.open.bounds = union(self.open.bounds, result.applied.bounds);
-        self.watermark = self.watermark.max(result.applied.bounds.map(|(_, max)| EventTime(max)));
-        self.position = LogPosition(first.0 + frames.len() as u64 - 1);
-        result
+        let number = u32::try_from(self.open.arrivals.len()).expect("an epoch is sealed before 2^32 frames");
+        self.open.arrivals.push(frame.arrival);
+        self.open.opened_at.get_or_insert(frame.arrival);
+        let limit = frame.arrival.0.saturating_add(nanos(self.settings.max_future_skew));
+        let quarantined = self.open.quarantine(number, limit, &frame.batch);
+        self.waiting.readings += frame.batch.len();
+        self.waiting.frames.push(Waiting { number, limit, batch: frame.batch });
+        quarantined
     }
 
-    /// Each shard takes its queue; on threads of their own when there is enough to do.
-    fn apply_queues(&mut self, queues: &[Vec<Incoming>]) -> Applied {
-        let (base, hot) = (self.settings.base, &self.sealed);
-        let run = |shard: &mut Shard, queue: &[Incoming]| {
-            let mut applied = Applied::default();
-            queue.iter().for_each(|reading| applied.add(shard.apply(*reading, base, hot)));
-            applied
-        };
-        let work = self.shards.iter_mut().zip(queues);
-        let mut total = Applied::default();
-        if queues.iter().map(Vec::len).sum::<usize>() < PARALLEL_READINGS {
-            work.for_each(|(shard, queue)| total.add(run(shard, queue)));
-            return total;
+    /// Whether nothing waits to be counted.
+    pub(crate) fn is_folded(&self) -> bool {
+        self.waiting.frames.is_empty()
+    }
+
+    /// Counts all that waits; where there is enough to do, each shard on a thread of its own.
+    pub(crate) fn fold(&mut self) -> Folded {
+        let waiting = std::mem::take(&mut self.waiting);
+        let Self { settings, shards, routes, sealed, open, .. } = self;
+        let folding = Folding { base: settings.base, arrivals: &open.arrivals, hot: sealed };
+        let queues = waiting.queues(routes, shards.len());
+        let work = shards.iter_mut().zip(queues).filter(|(_, queue)| !queue.is_empty());
+        let mut folded = Folded::default();
+        if waiting.readings < PARALLEL_READINGS {
+            work.for_each(|(shard, queue)| folded.add(shard.fold(queue, folding)));
+        } else {
+            std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    work.map(|(shard, queue)| scope.spawn(move || shard.fold(queue, folding))).collect();
+                for thread in threads {
+                    folded.add(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+                }
+            });
         }
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = work
-                .filter(|(_, q)| !q.is_empty())
-                .map(|(shard, queue)| scope.spawn(move || run(shard, queue)))
-                .collect();
-            for thread in threads {
-                total.add(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            }
-        });
-        total
+        self.open.readings += folded.readings;
+        self.open.bounds = union(self.open.bounds, folded.bounds);
+        self.watermark = self.watermark.max(folded.bounds.map(|(_, max)| EventTime(max)));
+        folded
     }
 
     /// Whether the open epoch is due to be sealed.
     pub(crate) fn seal_due(&self, now: ArrivalTime) -> bool {
         let age = self.open.opened_at.map_or(0, |at| now.0.saturating_sub(at.0));
-        age >= nanos(self.settings.seal_age) || self.open.readings * READING_BYTES >= self.settings.seal_bytes
+        age >= nanos(self.settings.seal_age) || self.open_readings() * READING_BYTES >= self.settings.seal_bytes
     }
 
     /// Seals the open epoch, if it holds a frame.
     pub(crate) fn seal(&mut self, now: ArrivalTime, names: &dyn Fn(SeriesId) -> Option<SeriesKey>) {
+        assert!(self.is_folded(), "an epoch is sealed whole");
         if self.open.arrivals.is_empty() {
             return;
         }
@@ -231,7 +295,7 @@ impl SpeedState {
         touched.dedup();
         let states = touched
             .into_iter()
-            .filter_map(|id| Some(SeriesState { id, key: names(id)?, tail: self.shard(id).tail(id).copied() }));
+            .filter_map(|id| Some(SeriesState { id, key: names(id)?, tail: self.tail(id).copied() }));
         let states = states.collect();
         let epoch = Arc::new(Epoch {
             first: open.first,
@@ -316,7 +380,9 @@ impl SpeedState {
                 bytes -= epoch.readings * READING_BYTES;
                 let epoch = Arc::clone(epoch);
                 for (id, series) in &epoch.series {
-                    self.shard_mut(*id).release(*id, series.event_bounds());
+                    if let Some(Route { shard, slot }) = self.routes.find(*id) {
+                        self.shards[usize::from(shard)].release(slot, series.event_bounds());
+                    }
                 }
                 self.sealed[i] = Arc::new(epoch.released());
             }
@@ -331,7 +397,7 @@ impl SpeedState {
 
     /// How many readings are in memory.
     pub(crate) fn hot_readings(&self) -> u64 {
-        self.open.readings + self.sealed.iter().filter(|e| e.hot).map(|e| e.readings).sum::<u64>()
+        self.open_readings() + self.sealed.iter().filter(|e| e.hot).map(|e| e.readings).sum::<u64>()
     }
 
     /// Everything about these series at this position.
@@ -340,9 +406,10 @@ impl SpeedState {
         let mut open = Vec::new();
         let mut lateness = BTreeMap::new();
         for (id, key) in selected {
-            let shard = self.shard(id);
-            let Some(tail) = shard.tail(id) else { continue };
-            if let Some(part) = shard.open(id) {
+            let Some(route) = self.routes.find(id) else { continue };
+            let shard = &self.shards[usize::from(route.shard)];
+            let Some(tail) = shard.tail(route.slot) else { continue };
+            if let Some(part) = shard.open(route.slot) {
                 open.push((id, Arc::clone(part)));
             }
             if !lateness.contains_key(key.metric())
@@ -383,7 +450,7 @@ impl SpeedState {
     /// The newest end of these series; those without readings are left out.
     pub(crate) fn tails(&self, selected: Vec<(SeriesId, SeriesKey)>) -> Vec<SeriesState> {
         let state = |(id, key): (SeriesId, SeriesKey)| -> Option<SeriesState> {
-            let tail: Tail = *self.shard(id).tail(id)?;
+            let tail = *self.tail(id)?;
             Some(SeriesState { id, key, tail: Some(tail) })
         };
         let mut states: Vec<SeriesState> = selected.into_iter().filter_map(state).collect();
@@ -406,9 +473,9 @@ impl SpeedState {
         self.sealed.iter()
     }
 
-    /// Arrivals in the open epoch.
+    /// Arrivals in the open epoch, counted or waiting.
     pub(crate) fn open_readings(&self) -> u64 {
-        self.open.readings
+        self.open.readings + self.waiting.readings as u64
     }
 
     /// The greatest event time counted.

@@ -8,7 +8,7 @@ use std::f64::consts::TAU;
 
 use schemas::time::{DAY, SECOND};
 use schemas::{ArrivalTime, SeriesKey};
-use speed_layer::Rows;
+use speed_layer::{Rows, SeriesRef};
 
 const MACHINES: usize = 200;
 /// A metric: its name, its mean, how far it swings over a day, and its noise.
@@ -103,7 +103,7 @@ impl Factory {
 }
 
 fn push(rows: &mut Rows, series: u32, time: i64, value: f64) {
-    rows.series.push(series);
+    rows.series.push(SeriesRef::new(series));
     rows.times.push(time);
     rows.values.push(value);
 }

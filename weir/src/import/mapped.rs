@@ -142,7 +142,12 @@ mod tests {
     fn told(chunk: &Chunk) -> Vec<String> {
         let rows = &chunk.rows;
         let row = |i: usize| {
-            format!("{} {} {}", rows.keys[rows.series[i] as usize], rows.times[i] / 1_000_000, rows.values[i])
+            format!(
+                "{} {} {}",
+                rows.keys[rows.series[i].number().expect("a key of its own") as usize],
+                rows.times[i] / 1_000_000,
+                rows.values[i]
+            )
         };
         (0..rows.values.len()).map(row).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use schemas::SeriesKey;
 use schemas::series::DEVICE_TAG;
+use speed_layer::SeriesRef;
 
 /// How many refused rows a chunk describes; the rest are only counted.
 const REFUSALS: usize = 20;
@@ -46,7 +47,7 @@ pub(super) struct Builder {
 impl Builder {
     /// Adds a good row.
     pub(super) fn push(&mut self, series: u32, time: i64, value: f64) {
-        self.chunk.rows.series.push(series);
+        self.chunk.rows.series.push(SeriesRef::new(series));
         self.chunk.rows.times.push(time);
         self.chunk.rows.values.push(value);
     }

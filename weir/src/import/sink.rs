@@ -157,7 +157,8 @@ fn encode(batch: &RecordBatch) -> anyhow::Result<bytes::Bytes> {
 }
 
 fn batch(rows: &Rows) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let numbers = UInt32Array::from(rows.series.clone());
+    // Files are decoded without spellings: every series comes with its key.
+    let numbers: UInt32Array = rows.series.iter().map(|series| series.number()).collect();
     let dictionary = |text: &dyn Fn(&SeriesKey) -> Option<String>| -> Result<ArrayRef, arrow::error::ArrowError> {
         let texts: StringArray = rows.keys.iter().map(text).collect();
         Ok(Arc::new(DictionaryArray::<UInt32Type>::try_new(numbers.clone(), Arc::new(texts))?))
@@ -182,6 +183,7 @@ fn other_tags(key: &SeriesKey) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use schemas::time::Precision;
+    use speed_layer::SeriesRef;
     use speed_layer::decode::{Format, Options, decode};
 
     use super::*;
@@ -195,10 +197,10 @@ mod tests {
         ];
         let keys: Vec<SeriesKey> = keys.into_iter().map(|key| key.expect("valid")).collect();
         let count = BATCH + 5;
-        let series: Vec<u32> = (0..3).cycle().take(count).collect();
+        let series = (0..3).map(SeriesRef::new).cycle().take(count).collect();
         let times: Vec<i64> = (0..).take(count).collect();
         let values: Vec<f64> = times.iter().map(|t| *t as f64 / 3.0).collect();
-        let rows = Rows { keys, series, times, values };
+        let rows = Rows { keys, spelled: Vec::new(), series, times, values };
         let bodies = bodies(&rows).expect("encoded");
         assert_eq!(bodies.len(), 2);
         let mut row = 0;
@@ -207,7 +209,10 @@ mod tests {
             let decoded = decode(Format::ArrowStream, &body, &options).expect("readable");
             assert_eq!(decoded.rejected, 0, "{:?}", decoded.errors.first());
             for i in 0..decoded.series.len() {
-                assert_eq!(decoded.keys[decoded.series[i] as usize], rows.keys[rows.series[row] as usize]);
+                assert_eq!(
+                    decoded.keys[decoded.series[i].number().expect("a key of its own") as usize],
+                    rows.keys[rows.series[row].number().expect("a key of its own") as usize]
+                );
                 assert_eq!((decoded.times[i], decoded.values[i]), (rows.times[row], rows.values[row]));
                 row += 1;
             }

@@ -77,6 +77,7 @@ fn decoded(
     Ok(Chunk {
         rows: speed_layer::Rows {
             keys: decoded.keys,
+            spelled: Vec::new(),
             series: decoded.series,
             times: decoded.times,
             values: decoded.values,

@@ -1,5 +1,8 @@
 use super::{Format, check, check_with, long_name};
-use crate::decode::{Options, decode};
+use schemas::SeriesId;
+
+use crate::decode::{Options, decode, decode_known};
+use crate::spellings::Spellings;
 use schemas::time::Precision;
 
 #[track_caller]
@@ -210,4 +213,19 @@ fn time_and_memory_are_linear() {
         super::assert_sound(&decoded);
         assert!(started.elapsed().as_secs() < 20, "{unit:?} took {:?}", started.elapsed());
     }
+}
+
+#[test]
+fn a_spelling_that_was_learned_needs_no_key() {
+    let (spellings, body) = (Spellings::default(), b"m,b=1,a=2 value=1,x=2 1\nbad line\nm,a=2 y=\"text\",x=3 2");
+    let decode = || decode_known(Format::LineProtocol, body, &super::OPTIONS, &spellings).expect("lines");
+    let first = decode();
+    assert_eq!((first.keys.len(), first.rejected), (3, 1));
+    let ids: Vec<SeriesId> = (0..3).map(|i| SeriesId::new(i, 7)).collect();
+    spellings.learn(first.spelled, &ids);
+    let second = decode();
+    assert_eq!((second.keys, second.spelled, second.rejected), (vec![], vec![], 1));
+    let read: Vec<SeriesId> = second.series.iter().map(|series| series.id(&[])).collect();
+    assert_eq!(read, first.series.iter().map(|series| series.id(&ids)).collect::<Vec<_>>());
+    assert_eq!((second.times, second.values), (first.times, first.values));
 }
