@@ -15,7 +15,7 @@ use schemas::gap::{Gap, GapHook};
 use schemas::history::StoredCell;
 use schemas::lateness::LatenessTable;
 use schemas::view::{HistoryVersion, ViewRef};
-use schemas::{Clock, TimeRange};
+use schemas::{Clock, SeriesId, TimeRange};
 use tokio::sync::{Mutex, Notify};
 
 use crate::catalog::{Catalog, EpochRow, PublishCommit};
@@ -24,7 +24,7 @@ use crate::history::{Objects, read_cells, read_series};
 use crate::metrics::Metrics;
 use crate::runner::install_default_schedules;
 use crate::settings::Settings;
-use crate::views::ViewCache;
+use crate::views::{ViewCache, ViewCells};
 use crate::{flush, store};
 
 /// Takes over each new version of the batch side.
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     committing: Mutex<()>,
     /// What DataFusion plans run in.
     tasks: Arc<TaskContext>,
-    views: ViewCache,
+    pub(crate) views: ViewCache,
     /// Wakes the runner.
     pub(crate) wake: Notify,
 }
@@ -153,12 +153,25 @@ impl BatchLayer {
         Arc::clone(&self.inner.version.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The cells of a view, decoded, without sketches; kept in memory for the next who asks.
+    /// The cells of a view, at least those of these series (sorted by id), decoded, without sketches; kept in memory for
+    /// the next who asks.
     ///
     /// # Errors
     /// The view's file is missing or corrupt.
-    pub async fn view_cells(&self, view: &ViewRef) -> Result<Arc<CellTable>> {
-        self.inner.views.get(&self.inner.objects, view).await
+    pub async fn view_cells(&self, view: &ViewRef, series: &[SeriesId]) -> Result<ViewCells> {
+        self.inner.views.get(&self.inner.objects, view, series).await
+    }
+
+    /// The cells of these series (sorted by id) of a view with their sketches, which are too large to be kept.
+    ///
+    /// # Errors
+    /// The view's file is missing or corrupt.
+    pub async fn sketched_cells(&self, view: &ViewRef, series: &[SeriesId]) -> Result<ViewCells> {
+        let Some(object) = &view.object else { return Ok(ViewCells::default()) };
+        let mut table = CellTable::default();
+        let stored = read_cells(&self.inner.objects, object, Some(series), true).await?;
+        stored.into_iter().for_each(|c| table.push(c.series, c.cell));
+        Ok(ViewCells::of_table(table))
     }
 
     /// The views that were current in a generation.
@@ -332,7 +345,7 @@ async fn load_epochs(objects: &Objects, rows: Vec<EpochRow>) -> Result<Vec<Epoch
     Ok(epochs)
 }
 
-fn series_of(cells: Vec<StoredCell>) -> Vec<(schemas::SeriesId, Arc<SeriesEpoch>)> {
+fn series_of(cells: Vec<StoredCell>) -> Vec<(SeriesId, Arc<SeriesEpoch>)> {
     cells
         .chunk_by(|a, b| a.series == b.series)
         .map(|run| {

@@ -27,3 +27,4 @@ pub use error::{Error, Result};
 pub use layer::{Adopter, BatchLayer, Components, Opened};
 pub use metrics::Metrics;
 pub use settings::Settings;
+pub use views::ViewCells;

@@ -27,6 +27,7 @@ use crate::layer::{BatchLayer, load_series};
 use crate::metrics::JobLabels;
 use crate::recompute::{Difference, Recomputed, compare, fold, recompute};
 use crate::schedule::next_after;
+use crate::views::row_groups;
 
 /// A job that failed is tried this often, after a second, two, four.
 const RETRY: RetryPolicy = RetryPolicy { attempts_max: 4, delay_ns: 1_000_000_000, delay_max_ns: 60_000_000_000 };
@@ -205,11 +206,17 @@ impl BatchLayer {
         let object = if cells.is_empty() {
             None
         } else {
-            let encode = move || encode_cells(&cells);
-            let bytes =
+            // Whoever asks first should not have to read what was just in memory.
+            let keep = self.inner.views.has_room_for(cells.len());
+            let encode = move || encode_cells(&cells).map(|bytes| (bytes, keep.then(|| row_groups(cells))));
+            let (bytes, tables) =
                 tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a view", e))??;
             let label = partition_label(partition.span);
-            Some(self.inner.objects.put(ObjectKind::View, &label, version.flushed, bytes).await?)
+            let object = self.inner.objects.put(ObjectKind::View, &label, version.flushed, bytes).await?;
+            if let Some(tables) = tables {
+                self.inner.views.keep(&object.path, tables);
+            }
+            Some(object)
         };
         Ok(NewView {
             partition: partition.span,

@@ -1,22 +1,76 @@
-//! Decoded views in memory, least recently used ones leave first.
+//! Decoded views in memory, row group by row group: a query for a few series reads and keeps little else.
+//!
+//! Owns which row groups are in memory; the least recently used leave first. Does not own how they are read (history).
+//! Views are immutable, so nothing in here is ever stale.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use schemas::cells::CellTable;
+use schemas::SeriesId;
+use schemas::cells::{Cell, CellTable};
+use schemas::history::StoredCell;
 use schemas::view::ViewRef;
 
 use crate::error::Result;
-use crate::history::{Objects, read_cells};
+use crate::history::Objects;
+use crate::history::read::{CellGroups, any_within, read_groups};
+use crate::history::write::CELLS_GROUP;
+
+/// The cells of some series of one view, in pieces sorted by series and bucket.
+#[derive(Debug, Clone, Default)]
+pub struct ViewCells(Vec<Arc<CellTable>>);
+
+impl ViewCells {
+    /// All cells of a table.
+    pub(crate) fn of_table(table: CellTable) -> Self {
+        Self(if table.is_empty() { Vec::new() } else { vec![Arc::new(table)] })
+    }
+
+    /// The cells of a series, in pieces sorted by bucket.
+    pub fn of(&self, series: SeriesId) -> impl Iterator<Item = &[Cell]> {
+        let from = self.0.partition_point(|table| table.bounds().is_some_and(|(_, last)| last < series));
+        let holds = move |table: &&Arc<CellTable>| table.bounds().is_some_and(|(first, _)| first <= series);
+        self.0[from..].iter().take_while(holds).map(move |table| table.of(series))
+    }
+}
+
+/// The row groups of one view.
+#[derive(Debug)]
+struct Groups {
+    /// The first and the last series of each.
+    outline: Vec<(SeriesId, SeriesId)>,
+    /// Those in memory, and when each was last used.
+    tables: HashMap<usize, (Arc<CellTable>, u64)>,
+}
+
+impl Groups {
+    /// Those that may hold one of these series, sorted by id.
+    fn wanted(outline: &[(SeriesId, SeriesId)], series: &[SeriesId]) -> Vec<usize> {
+        let wanted = outline.iter().enumerate().filter(|(_, (first, last))| any_within(series, *first, *last));
+        wanted.map(|(i, _)| i).collect()
+    }
+
+    /// Those of these that are in memory, which are in use now.
+    fn take(&mut self, groups: &[usize], now: u64) -> Vec<(usize, Arc<CellTable>)> {
+        let mut taken = Vec::with_capacity(groups.len());
+        for group in groups {
+            if let Some((table, used)) = self.tables.get_mut(group) {
+                *used = now;
+                taken.push((*group, Arc::clone(table)));
+            }
+        }
+        taken
+    }
+}
 
 #[derive(Debug, Default)]
 struct Cached {
-    tables: HashMap<String, (Arc<CellTable>, u64)>,
+    views: HashMap<String, Groups>,
     cells: usize,
     clock: u64,
 }
 
-/// The cache. Views are immutable, so an entry is never stale.
+/// The cache.
 #[derive(Debug)]
 pub(crate) struct ViewCache {
     // One lock for all fields: the count must match the entries.
@@ -29,43 +83,96 @@ impl ViewCache {
         Self { cached: Mutex::default(), cells_max }
     }
 
-    /// The cells of a view.
-    pub(crate) async fn get(&self, objects: &Objects, view: &ViewRef) -> Result<Arc<CellTable>> {
-        let Some(object) = &view.object else { return Ok(Arc::default()) };
-        if let Some(table) = self.lookup(&object.path) {
-            return Ok(table);
+    /// The cells of a view, at least those of these series, sorted by id.
+    pub(crate) async fn get(&self, objects: &Objects, view: &ViewRef, series: &[SeriesId]) -> Result<ViewCells> {
+        let Some(object) = &view.object else { return Ok(ViewCells::default()) };
+        let (mut tables, known) = self.lookup(&object.path, series);
+        let missing = |group: &usize| !tables.iter().any(|(cached, _)| cached == group);
+        if !known.is_some_and(|wanted| !wanted.iter().any(missing)) {
+            let pick = |outline: &[_]| Groups::wanted(outline, series).into_iter().filter(missing).collect();
+            let CellGroups { outline, picked } = read_groups(objects, object, pick).await?;
+            let picked: Vec<_> = picked.into_iter().map(|(group, table)| (group, Arc::new(table))).collect();
+            self.insert(&object.path, outline, &picked);
+            tables.extend(picked);
+            tables.sort_unstable_by_key(|(group, _)| *group);
         }
-        let mut table = CellTable::default();
-        for stored in read_cells(objects, object, None, false).await? {
-            table.push(stored.series, stored.cell);
-        }
-        let table = Arc::new(table);
-        self.insert(object.path.clone(), Arc::clone(&table));
-        Ok(table)
+        Ok(ViewCells(tables.into_iter().map(|(_, table)| table).collect()))
     }
 
-    fn lookup(&self, path: &str) -> Option<Arc<CellTable>> {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        cached.clock += 1;
-        let now = cached.clock;
-        let (table, used) = cached.tables.get_mut(path)?;
-        *used = now;
-        Some(Arc::clone(table))
+    /// Takes over the cells of a view that was just stored as `path`, where they are not too many.
+    pub(crate) fn keep(&self, path: &str, tables: Vec<CellTable>) {
+        let outline = tables.iter().filter_map(CellTable::bounds).collect();
+        let tables: Vec<_> = tables.into_iter().map(Arc::new).enumerate().collect();
+        self.insert(path, outline, &tables);
     }
 
-    fn insert(&self, path: String, table: Arc<CellTable>) {
-        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether so many cells have room.
+    pub(crate) fn has_room_for(&self, cells: usize) -> bool {
+        cells <= self.cells_max
+    }
+
+    /// The wanted row groups that are in memory; and all wanted ones, where the view is known.
+    fn lookup(&self, path: &str, series: &[SeriesId]) -> (Vec<(usize, Arc<CellTable>)>, Option<Vec<usize>>) {
+        let mut cached = self.lock();
         cached.clock += 1;
         let now = cached.clock;
-        cached.cells += table.len();
-        if let Some((before, _)) = cached.tables.insert(path, (table, now)) {
-            cached.cells -= before.len();
+        let Some(groups) = cached.views.get_mut(path) else { return (Vec::new(), None) };
+        let wanted = Groups::wanted(&groups.outline, series);
+        (groups.take(&wanted, now), Some(wanted))
+    }
+
+    fn insert(&self, path: &str, outline: Vec<(SeriesId, SeriesId)>, tables: &[(usize, Arc<CellTable>)]) {
+        let mut cached = self.lock();
+        cached.clock += 1;
+        let now = cached.clock;
+        let groups = cached.views.entry(path.to_owned()).or_insert_with(|| Groups { outline, tables: HashMap::new() });
+        let mut more = 0;
+        for (group, table) in tables {
+            if groups.tables.insert(*group, (Arc::clone(table), now)).is_none() {
+                more += table.len();
+            }
         }
-        while cached.cells > self.cells_max && cached.tables.len() > 1 {
-            let oldest = cached.tables.iter().min_by_key(|(_, (_, used))| *used).map(|(path, _)| path.clone());
-            if let Some((table, _)) = oldest.and_then(|path| cached.tables.remove(&path)) {
-                cached.cells -= table.len();
+        cached.cells += more;
+        cached.shrink(self.cells_max);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cached> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cached {
+    /// Lets the least recently used row groups go until there is room.
+    fn shrink(&mut self, cells_max: usize) {
+        while self.cells > cells_max {
+            let all = self
+                .views
+                .iter()
+                .flat_map(|(path, groups)| groups.tables.iter().map(move |(group, (_, used))| (*used, path, *group)));
+            let Some((path, group)) = all.min().map(|(_, path, group)| (path.clone(), group)) else { return };
+            let Some(groups) = self.views.get_mut(&path) else { return };
+            if let Some((table, _)) = groups.tables.remove(&group) {
+                self.cells -= table.len();
+            }
+            if groups.tables.is_empty() {
+                self.views.remove(&path);
             }
         }
     }
 }
+
+/// The cells of a view as its file's row groups hold them, without sketches.
+pub(crate) fn row_groups(cells: Vec<StoredCell>) -> Vec<CellTable> {
+    let mut tables: Vec<CellTable> = Vec::with_capacity(cells.len().div_ceil(CELLS_GROUP));
+    for (i, StoredCell { series, mut cell, .. }) in cells.into_iter().enumerate() {
+        if i % CELLS_GROUP == 0 {
+            tables.push(CellTable::default());
+        }
+        cell.partial.sketch = None;
+        tables.last_mut().expect("the first cell begins a table").push(series, cell);
+    }
+    tables
+}
+
+#[cfg(test)]
+mod tests;

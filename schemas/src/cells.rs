@@ -59,6 +59,11 @@ impl CellTable {
         &self.cells[self.starts[i]..end]
     }
 
+    /// The first and the last series; `None` where there are no cells.
+    pub fn bounds(&self) -> Option<(SeriesId, SeriesId)> {
+        self.series.first().copied().zip(self.series.last().copied())
+    }
+
     /// Each series with its cells, in order.
     pub fn iter(&self) -> impl Iterator<Item = (SeriesId, &[Cell])> {
         self.series.iter().enumerate().map(|(i, series)| (*series, self.nth(i)))

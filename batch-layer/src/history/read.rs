@@ -16,6 +16,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
+use schemas::cells::CellTable;
 use schemas::epoch::SeriesState;
 use schemas::history::{READINGS, ReadingColumns, StoredCell, batch_to_cells, batch_to_series};
 use schemas::view::{FileRef, ObjectRef};
@@ -172,6 +173,43 @@ impl Scan {
     }
 }
 
+/// What a file of cells holds, row group by row group.
+#[derive(Debug)]
+pub struct CellGroups {
+    /// The first and the last series of each row group.
+    pub outline: Vec<(SeriesId, SeriesId)>,
+    /// The cells, without sketches, of the row groups that were picked.
+    pub picked: Vec<(usize, CellTable)>,
+}
+
+/// Cells of an object, of those row groups that `pick` takes, given the first and the last series of each.
+///
+/// # Errors
+/// The object is missing or corrupt, or the store fails.
+pub async fn read_groups(
+    objects: &Objects,
+    object: &ObjectRef,
+    pick: impl FnOnce(&[(SeriesId, SeriesId)]) -> Vec<usize>,
+) -> Result<CellGroups> {
+    let builder = open(objects, object).await?;
+    let bounds = numbers(&builder, &object.path, "series_id")?.into_iter();
+    let outline: Vec<_> = bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).collect();
+    let wanted = pick(&outline);
+    let builder = without_sketches(builder).with_row_groups(wanted.clone()).with_batch_size(BATCH_ROWS);
+    let mut groups = builder.build().map_err(|e| from_parquet(&object.path, e))?;
+    let mut picked = Vec::with_capacity(wanted.len());
+    for group in wanted {
+        let batches = groups.next_row_group().await.map_err(|e| from_parquet(&object.path, e))?;
+        let mut table = CellTable::default();
+        for batch in batches.into_iter().flatten() {
+            let batch = batch.map_err(|e| Error::corrupt(&object.path, e))?;
+            batch_to_cells(&batch)?.into_iter().for_each(|stored| table.push(stored.series, stored.cell));
+        }
+        picked.push((group, table));
+    }
+    Ok(CellGroups { outline, picked })
+}
+
 /// The cells of an object, of these series (sorted by id) or of all. Sketches are large: they are read only if asked for.
 ///
 /// # Errors
@@ -191,10 +229,7 @@ pub async fn read_cells(
         builder = builder.with_row_groups(wanted);
     }
     if !with_sketch {
-        let names: Vec<String> =
-            builder.schema().fields().iter().map(|f| f.name().clone()).filter(|n| n != "sketch").collect();
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
-        builder = builder.with_projection(mask);
+        builder = without_sketches(builder);
     }
     let mut batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| from_parquet(&object.path, e))?;
     let mut cells = Vec::new();
@@ -202,6 +237,13 @@ pub async fn read_cells(
         cells.extend(batch_to_cells(&of_series(batch, series, &object.path)?)?);
     }
     Ok(cells)
+}
+
+fn without_sketches(builder: Builder) -> Builder {
+    let names: Vec<String> =
+        builder.schema().fields().iter().map(|f| f.name().clone()).filter(|n| n != "sketch").collect();
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
+    builder.with_projection(mask)
 }
 
 /// The series of an object.
@@ -260,7 +302,7 @@ fn statistics(builder: &Builder, path: &str, column: &str) -> Result<(ArrayRef, 
 }
 
 /// Whether one of these sorted series lies between the two, inclusive.
-fn any_within(asked: &[SeriesId], first: SeriesId, last: SeriesId) -> bool {
+pub(crate) fn any_within(asked: &[SeriesId], first: SeriesId, last: SeriesId) -> bool {
     asked.get(asked.partition_point(|s| *s < first)).is_some_and(|s| *s <= last)
 }
 

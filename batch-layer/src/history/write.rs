@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 
 /// Rows of a row group of readings: enough to compress well, few enough to decode in a few milliseconds.
 const READINGS_GROUP: usize = 128 * 1024;
-/// Rows of a row group of cells: a query for a few series should decode little else.
-const CELLS_GROUP: usize = 16 * 1024;
+/// Rows of a row group of cells: a query for a few series should decode little else. Every one but the last has so many.
+pub(crate) const CELLS_GROUP: usize = 16 * 1024;
 /// Distinct values of a row group, eight bytes each, at which the dictionary is given up: a quarter of its rows.
 const VALUE_DICTIONARY_BYTES: usize = READINGS_GROUP / 4 * 8;
 /// Rows turned into columns at a time.

@@ -7,8 +7,9 @@ use schemas::partial::Aggregate;
 use schemas::query::{OnViolation, Query, QueryText};
 use schemas::{ArrivalTime, EventTime, TimeRange};
 
-use super::cells::{CellPoint, CellQuery, SeriesCells, cells};
+use super::cells::{CellQuery, cells};
 use super::groups::{Group, group};
+use super::points::{CellPoint, SeriesCells};
 use crate::answer::{Answer, AsOf, Point, SeriesAnswer, Source, Value};
 use crate::confidence::{Arrivals, Assessment, Evidence, Model, Outlook, State};
 use crate::error::{Error, Result};
@@ -47,7 +48,7 @@ impl Serving {
         };
         let quantiles = query.aggregates.iter().any(|a| a.quantile().is_some());
         let (series, range, step, view) = (snapshot.series.clone(), query.range, query.step, query.view);
-        cells(self, snapshot, &CellQuery { series, range, step, view, as_of, quantiles }).await
+        cells(self, snapshot, CellQuery { series, range, step, view, as_of, quantiles }).await
     }
 }
 
@@ -149,7 +150,7 @@ impl<'a> Assessor<'a> {
             }
             horizon = horizon.max(self.horizon(series));
         }
-        let covered = all.source() == Source::Batch;
+        let covered = all.covered();
         let revised = self.revised(all, bucket, horizon);
         let state = self.model.state(bucket, self.now, horizon, covered, revised);
         let values: Vec<Option<f64>> = aggregates.iter().map(|a| all.evaluate(*a)).collect();
@@ -174,7 +175,7 @@ impl<'a> Assessor<'a> {
             now,
             lateness,
             tail: series.tail.as_ref(),
-            covered: point.source() == Source::Batch,
+            covered: point.covered(),
             revised: false,
         };
         model.outlook_with(&evidence, arrivals)

@@ -5,8 +5,8 @@ use schemas::query::{Query, QueryText};
 use schemas::{EventTime, TimeRange};
 use serde_json::{Value, json};
 
-use super::cells::SeriesCells;
 use super::merge::whole_buckets;
+use super::points::SeriesCells;
 use crate::error::Result;
 use crate::serving::Serving;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemas::epoch::SeriesState;
 
-use super::cells::{CellPoint, SeriesCells};
+use super::points::{CellPoint, SeriesCells};
 
 /// A group of series and its points.
 #[derive(Debug, Clone)]

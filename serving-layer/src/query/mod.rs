@@ -16,7 +16,10 @@ mod cells;
 mod explain;
 mod groups;
 mod merge;
+mod points;
 mod raw;
+mod segments;
 
 pub(crate) use answer::{Assessed, Assessor};
-pub use cells::{CellPoint, CellQuery, SeriesCells, cells};
+pub use cells::{CellQuery, cells};
+pub use points::{CellPoint, SeriesCells};

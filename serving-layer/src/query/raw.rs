@@ -2,7 +2,6 @@
 //!
 //! Readings come from the hot epochs of the snapshot and from files of history; each identity counts once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt64Array};
@@ -12,7 +11,7 @@ use schemas::epoch::{Epoch, Snapshot};
 use schemas::history::StoredReading;
 use schemas::query::ViewKind;
 use schemas::view::FileRef;
-use schemas::{LogPosition, Resolution, SeriesId, TimeRange};
+use schemas::{EventTime, LogPosition, Resolution, SeriesId, TimeRange};
 
 use crate::error::{Error, Result};
 use crate::serving::Serving;
@@ -21,25 +20,56 @@ use crate::serving::Serving;
 pub(super) const READINGS_MAX: usize = 20_000_000;
 
 /// Cells to be resolved, all in one segment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wanted {
-    /// Series and start of bucket.
-    pub(super) cells: HashSet<(SeriesId, i64), foldhash::fast::RandomState>,
+    base: Resolution,
+    /// Adjacent buckets of a series as one stretch; sorted by series and time once they are all known.
+    stretches: Vec<(SeriesId, TimeRange)>,
 }
 
 impl Wanted {
+    pub(super) fn new(base: Resolution) -> Self {
+        Self { base, stretches: Vec::new() }
+    }
+
+    /// Wants a bucket. Those of one series come together and in order.
+    pub(super) fn push(&mut self, series: SeriesId, bucket: i64) {
+        let bucket = self.base.bucket(EventTime(bucket));
+        match self.stretches.last_mut() {
+            Some((last, stretch)) if *last == series && stretch.end == bucket.start => stretch.end = bucket.end,
+            _ => self.stretches.push((series, bucket)),
+        }
+    }
+
+    pub(super) fn sorted(mut self) -> Self {
+        self.stretches.sort();
+        self
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
     fn series(&self) -> Arc<[SeriesId]> {
-        let mut series: Vec<SeriesId> = self.cells.iter().map(|(id, _)| *id).collect();
-        series.sort_unstable();
-        series.dedup();
-        series.into()
+        self.stretches.chunk_by(|a, b| a.0 == b.0).map(|of_one| of_one[0].0).collect()
     }
 
     /// The stretch of event time that holds all cells, inside `range`.
-    fn hull(&self, range: TimeRange, base: Resolution) -> TimeRange {
-        let start = self.cells.iter().map(|(_, bucket)| *bucket).min().unwrap_or(0);
-        let end = self.cells.iter().map(|(_, bucket)| *bucket).max().unwrap_or(0);
-        TimeRange::new(start, end.saturating_add(base.nanos())).intersect(&range)
+    fn hull(&self, range: TimeRange) -> TimeRange {
+        let stretches = || self.stretches.iter().map(|(_, stretch)| stretch);
+        let start = stretches().map(|s| s.start).min().unwrap_or(range.start);
+        let end = stretches().map(|s| s.end).max().unwrap_or(range.start);
+        TimeRange { start, end }.intersect(&range)
+    }
+
+    /// Keeps what lies in the cells, of readings sorted by series and event time.
+    fn retain(&self, readings: &mut Vec<StoredReading>) {
+        let mut stretches = self.stretches.iter().peekable();
+        readings.retain(|r| {
+            let at = (r.series, EventTime(r.time));
+            while stretches.next_if(|(series, stretch)| (*series, stretch.end) <= at).is_some() {}
+            stretches.peek().is_some_and(|(series, stretch)| *series == r.series && stretch.start <= at.1)
+        });
     }
 }
 
@@ -53,20 +83,19 @@ pub(super) async fn resolve(
     cut: LogPosition,
     view: ViewKind,
 ) -> Result<Vec<StoredReading>> {
-    let base = serving.speed.settings().base;
-    let hull = wanted.hull(range, base);
+    let hull = wanted.hull(range);
     let selection =
         Selection { series: Some(wanted.series()), range: hull, up_to: (view == ViewKind::Batch).then_some(cut) };
     let hot = hot_epochs(snapshot, &selection);
-    let files = files(snapshot, &hot, hull, view);
+    let files = files(snapshot, hull, view);
     let mut readings = if files.is_empty() {
-        dedup(hot.iter().flat_map(|epoch| hot_readings(epoch, &selection)).collect())
+        dedup(hot.iter().flat_map(|epoch| hot_readings(epoch, wanted, &selection)).collect())
     } else {
-        let extra = hot.iter().map(|epoch| to_batch(&hot_readings(epoch, &selection))).collect();
+        let extra = hot.iter().map(|epoch| to_batch(&hot_readings(epoch, wanted, &selection))).collect();
         let (objects, tasks) = (serving.batch.objects(), serving.batch.task_context());
         resolved(objects, files, extra, selection, tasks, READINGS_MAX).await?
     };
-    readings.retain(|r| wanted.cells.contains(&(r.series, base.floor(schemas::EventTime(r.time)).0)));
+    wanted.retain(&mut readings);
     if view == ViewKind::Speed {
         readings.retain(|r| r.position > cut.0);
     }
@@ -83,7 +112,7 @@ fn hot_epochs<'a>(snapshot: &'a Snapshot, selection: &Selection) -> Vec<&'a Epoc
 }
 
 /// Files that may hold what memory does not. Readings after the first of an unbroken run of hot epochs are all hot.
-fn files(snapshot: &Snapshot, _: &[&Epoch], hull: TimeRange, view: ViewKind) -> Vec<Arc<FileRef>> {
+fn files(snapshot: &Snapshot, hull: TimeRange, view: ViewKind) -> Vec<Arc<FileRef>> {
     let hot_from = snapshot.epochs.iter().rev().take_while(|e| e.hot).last().map(|e| e.first);
     let mut files = snapshot.version.files_in(hull);
     if view != ViewKind::Batch {
@@ -92,13 +121,12 @@ fn files(snapshot: &Snapshot, _: &[&Epoch], hull: TimeRange, view: ViewKind) -> 
     files
 }
 
-/// The selected arrivals of one epoch, sorted by series, event time and position.
-pub(super) fn hot_readings(epoch: &Epoch, selection: &Selection) -> Vec<StoredReading> {
-    let series = epoch.series.iter();
-    let asked = series.filter(|(id, _)| selection.series.as_ref().is_none_or(|ids| ids.binary_search(id).is_ok()));
-    let readings = asked.flat_map(|(id, part)| {
-        part.arrivals(selection.range).map(|r| StoredReading {
-            series: *id,
+/// The selected arrivals of one epoch in the wanted cells, sorted by series, event time and position.
+fn hot_readings(epoch: &Epoch, wanted: &Wanted, selection: &Selection) -> Vec<StoredReading> {
+    let parts = wanted.stretches.iter().filter_map(|(id, stretch)| Some((*id, stretch, epoch.of(*id)?)));
+    let readings = parts.flat_map(|(series, stretch, part)| {
+        part.arrivals(stretch.intersect(&selection.range)).map(move |r| StoredReading {
+            series,
             time: r.time,
             arrival: epoch.arrival(r.frame).0,
             value: r.value,
@@ -123,7 +151,7 @@ fn dedup(mut readings: Vec<StoredReading>) -> Vec<StoredReading> {
 }
 
 /// Readings as the columns of a scan.
-pub(crate) fn to_batch(readings: &[StoredReading]) -> RecordBatch {
+fn to_batch(readings: &[StoredReading]) -> RecordBatch {
     let instants = |of: fn(&StoredReading) -> i64| -> ArrayRef {
         Arc::new(TimestampNanosecondArray::from_iter_values(readings.iter().map(of)).with_timezone("UTC"))
     };
@@ -135,4 +163,26 @@ pub(crate) fn to_batch(readings: &[StoredReading]) -> RecordBatch {
         Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.position))),
     ];
     RecordBatch::try_new(Arc::clone(&SCAN), columns).expect("columns match the schema")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_readings_in_wanted_cells_are_kept() {
+        let mut wanted = Wanted::new(Resolution::from_nanos(10).expect("positive"));
+        [(2, 0), (2, 10), (2, 40), (1, 20)].iter().for_each(|(id, bucket)| wanted.push(SeriesId(*id), *bucket));
+        let wanted = wanted.sorted();
+        assert_eq!(wanted.stretches.len(), 3);
+        assert_eq!(wanted.series().as_ref(), [SeriesId(1), SeriesId(2)]);
+        assert_eq!(wanted.hull(TimeRange::new(5, 45)), TimeRange::new(5, 45));
+        let reading =
+            |(series, time)| StoredReading { series: SeriesId(series), time, arrival: 0, value: 0.0, position: 0 };
+        let all = [(0, 5), (1, 19), (1, 20), (1, 30), (2, 0), (2, 19), (2, 20), (2, 39), (2, 49), (2, 50), (3, 0)];
+        let mut readings: Vec<StoredReading> = all.into_iter().map(reading).collect();
+        wanted.retain(&mut readings);
+        let kept: Vec<_> = readings.iter().map(|r| (r.series.0, r.time)).collect();
+        assert_eq!(kept, [(1, 20), (2, 0), (2, 19), (2, 49)]);
+    }
 }

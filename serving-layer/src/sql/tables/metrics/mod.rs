@@ -180,7 +180,7 @@ impl Reader {
             as_of: None,
             quantiles: false,
         };
-        let counted = cells(&self.statement.serving, &self.snapshot, &query).await?;
+        let counted = cells(&self.statement.serving, &self.snapshot, query).await?;
         let all: Vec<Row<'_>> =
             counted.iter().flat_map(|s| s.points.iter().map(|point| Row { series: &s.series, point })).collect();
         let context = rows::Context {
