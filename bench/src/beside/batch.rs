@@ -9,6 +9,8 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::figures::Table;
+use super::report::Report;
+use super::round::mib;
 
 /// Engines, as `--peers` has them.
 pub(super) const ENGINES: [&str; 4] = ["duckdb", "polars", "datafusion", "chdb"];
@@ -24,6 +26,8 @@ const VARIANTS: [(&str, &str); 5] = [
     ("hour", "every arrival, average per metric and hour"),
     ("deduphour", HOUR),
 ];
+/// What a batch costs.
+const COSTS: [&str; 3] = ["wall s", "CPU s", "peak memory, MiB"];
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/aggregate.py");
 const PACKAGES: [&str; 5] = ["duckdb==2.0.0", "polars==2.1.0", "chdb==4.4.0", "datafusion==55.0.0", "pyarrow==26.0.1"];
 
@@ -38,8 +42,8 @@ pub(super) struct Python {
 struct Told {
     wall_s: f64,
     cpu_s: f64,
-    peak_bytes: f64,
-    rows: f64,
+    peak_bytes: u64,
+    rows: u64,
     sum: f64,
 }
 
@@ -77,32 +81,39 @@ impl Python {
     }
 }
 
-/// Measures all variants of all engines once, in this order; returns what failed.
-pub(super) fn round(python: &Python, engines: &[&str], readings: &Path, dir: &Path, table: &mut Table) -> Vec<String> {
-    let mut failed = Vec::new();
+/// The figures of all variants, in their order.
+pub(super) fn figures() -> Vec<String> {
+    VARIANTS.iter().flat_map(|(_, name)| COSTS.map(|cost| format!("{name}: {cost}"))).collect()
+}
+
+/// Measures all variants of all engines once, in this order.
+pub(super) fn round(
+    python: &Python,
+    engines: &[&str],
+    readings: &Path,
+    dir: &Path,
+    number: usize,
+    report: &mut Report,
+) {
     for (variant, name) in VARIANTS {
         for engine in engines {
             let scratch = dir.join("aggregated.parquet");
-            match python.measure(engine, variant, readings, &scratch) {
-                Ok(told) => {
-                    add_cost(table, engine, name, (told.wall_s, told.cpu_s, told.peak_bytes));
-                    table.add(&format!("{name}: rows"), engine, told.rows);
-                    table.add(&format!("{name}: sum of averages"), engine, told.sum);
-                }
-                Err(error) => failed.push(format!("{engine}, {name}: {error:#}")),
-            }
+            let measured = python.measure(engine, variant, readings, &scratch).and_then(|told| {
+                add_cost(&mut report.batch, engine, name, (told.wall_s, told.cpu_s, mib(told.peak_bytes)));
+                report.agree(name, told.rows, told.sum)
+            });
+            report.check(number, engine, name, measured);
             // There is none if it failed.
             let _ = std::fs::remove_file(scratch);
         }
     }
-    failed
 }
 
-/// Rows of what a batch cost: wall seconds, CPU seconds, peak bytes.
-pub(super) fn add_cost(table: &mut Table, column: &str, what: &str, (wall_s, cpu_s, peak): (f64, f64, f64)) {
-    table.add(&format!("{what}: wall s"), column, wall_s);
-    table.add(&format!("{what}: CPU s"), column, cpu_s);
-    table.add(&format!("{what}: peak memory, bytes"), column, peak);
+/// Rows of what a batch cost: wall seconds, CPU seconds, peak memory.
+pub(super) fn add_cost(table: &mut Table, column: &str, what: &str, (wall_s, cpu_s, peak_mib): (f64, f64, f64)) {
+    for (cost, value) in COSTS.iter().zip([wall_s, cpu_s, peak_mib]) {
+        table.add(&format!("{what}: {cost}"), column, value);
+    }
 }
 
 fn run(command: &mut Command) -> anyhow::Result<String> {
@@ -130,6 +141,6 @@ mod tests {
             {"wall_s": 1.5, "cpu_s": 2, "peak_bytes": 3, "rows": 4, "sum": 5.5, "more": "x"}
         ))
         .expect("all fields");
-        assert_eq!((told.wall_s, told.rows), (1.5, 4.0));
+        assert_eq!((told.wall_s, told.rows), (1.5, 4));
     }
 }

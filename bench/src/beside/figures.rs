@@ -28,6 +28,13 @@ impl Table {
         Self { title, note, columns, rows: Vec::new() }
     }
 
+    /// Keeps places for figures, in this order.
+    pub(super) fn order(mut self, figures: Vec<String>) -> Self {
+        let cells = vec![Vec::new(); self.columns.len()];
+        self.rows.extend(figures.into_iter().map(|name| Row { name, cells: cells.clone() }));
+        self
+    }
+
     /// Adds the value of one round. What has no column is a mistake of ours, and is not shown.
     pub(super) fn add(&mut self, row: &str, column: &str, value: f64) {
         let Some(column) = self.columns.iter().position(|c| c == column) else { return };
@@ -40,13 +47,14 @@ impl Table {
 
     /// The table as Markdown; nothing where nothing was measured.
     pub(super) fn markdown(&self) -> String {
-        if self.rows.is_empty() {
+        let mut rows = self.rows.iter().filter(|row| row.cells.iter().any(|cell| !cell.is_empty())).peekable();
+        if rows.peek().is_none() {
             return String::new();
         }
         let mut text = format!("### {}\n\n{}\n\n| figure |", self.title, self.note);
         self.columns.iter().for_each(|column| text += &format!(" {column} |"));
         text += &format!("\n|---|{}\n", "---:|".repeat(self.columns.len()));
-        for row in &self.rows {
+        for row in rows {
             let first = median(&row.cells[0]);
             text += &format!("| {} |", row.name);
             for (i, values) in row.cells.iter().enumerate() {
@@ -102,10 +110,11 @@ mod tests {
 
     #[test]
     fn rows_keep_their_order_and_columns_their_values() {
-        let mut table = Table::new("T", "n".to_owned(), vec!["weir".to_owned(), "peer".to_owned()]);
+        let table = Table::new("T", "n".to_owned(), vec!["weir".to_owned(), "peer".to_owned()]);
         assert_eq!(table.markdown(), "");
-        table.add("b", "peer", 3.0);
+        let mut table = table.order(vec!["b".to_owned(), "never measured".to_owned()]);
         table.add("a", "weir", 2.0);
+        table.add("b", "peer", 3.0);
         table.add("a", "peer", 1.0);
         table.add("a", "nobody", 9.0);
         let text = table.markdown();

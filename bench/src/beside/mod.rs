@@ -72,6 +72,9 @@ pub(crate) struct Options {
     python: Option<PathBuf>,
 }
 
+/// How batch engines run.
+const ENGINE_SETTINGS: &str = "its own defaults, all processors; nothing is kept, nothing is synced";
+
 /// Who takes part.
 struct Field {
     weir: Weir,
@@ -130,7 +133,7 @@ fn field(options: &Options, weir: Weir, report: &mut Report) -> anyhow::Result<F
             Ok(python) => python.version(engine),
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
         };
-        engines.retain(|engine| report.present(engine, version(engine), "its own defaults, all processors"));
+        engines.retain(|engine| report.present(engine, version(engine), ENGINE_SETTINGS));
         python = made.ok();
     }
     Ok(Field { weir, servers, engines, python })
@@ -155,8 +158,7 @@ fn round(field: &Field, number: usize, plans: &Plans, readings: &Path, dir: &Pat
     }
     if let Some(python) = &field.python {
         progress(&format!("round {number}: batch engines"));
-        let failed = batch::round(python, &engines, readings, dir, &mut report.batch);
-        failed.into_iter().for_each(|error| report.failed(number, error));
+        batch::round(python, &engines, readings, dir, number, report);
     }
 }
 
@@ -175,7 +177,7 @@ fn weir(weir: &Weir, number: usize, plans: &Plans, dir: &Path, report: &mut Repo
         running.stop()
     });
     report.check(number, WEIR, "narrow", narrow);
-    let columns = own::columns(weir, plans, dir, &mut report.own, &mut report.batch);
+    let columns = own::columns(weir, plans, dir, report);
     report.check(number, WEIR, "columns", columns);
 }
 

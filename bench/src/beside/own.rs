@@ -13,7 +13,8 @@ use super::figures::Table;
 use super::pace::while_arriving;
 use super::peers::{Peer, WEIR, Weir};
 use super::questions::{Patience, Question, ask};
-use super::round::{add_ingest, add_latency};
+use super::report::Report;
+use super::round::{add_ingest, add_latency, mib};
 use crate::client::post;
 use crate::connection::Target;
 use crate::lines::{Request, Requests, Shape};
@@ -77,13 +78,8 @@ fn arriving(weir: &Weir, plans: &Plans) -> Vec<Request> {
 ///
 /// # Errors
 /// The server does not come up or refuses.
-pub(super) fn columns(
-    weir: &Weir,
-    plans: &Plans,
-    dir: &Path,
-    table: &mut Table,
-    batch: &mut Table,
-) -> anyhow::Result<()> {
+pub(super) fn columns(weir: &Weir, plans: &Plans, dir: &Path, report: &mut Report) -> anyhow::Result<()> {
+    let table = &mut report.own;
     let dir = dir.join("weir-arrow");
     std::fs::create_dir_all(&dir)?;
     let server = Server::start(&weir.binary, &dir)?;
@@ -91,15 +87,15 @@ pub(super) fn columns(
     add_latency(table, WEIR, "single readings, 1 connection, request", &singles(&server, plans.day, SINGLES)?);
     arrow(target, plans.day)?;
     add_ingest(table, WEIR, "Arrow IPC", &arrow(target, plans.main)?);
-    table.add("Arrow IPC ingest, peak memory, bytes", WEIR, peak_bytes(target.pid)? as f64);
+    table.add("Arrow IPC ingest, peak memory, MiB", WEIR, mib(peak_bytes(target.pid)?));
     settle(target.pid)?;
     forget_peak(target.pid)?;
     let done = recompute(target)?;
     table.add("recompute, readings/s", WEIR, done.rows_per_s());
     table.add("flush before the recompute, s", WEIR, done.flush_s);
-    add_cost(batch, WEIR, RECOMPUTE, (done.job_s, done.spent.server_cpu_s, peak_bytes(target.pid)? as f64));
+    add_cost(&mut report.batch, WEIR, RECOMPUTE, (done.job_s, done.spent.server_cpu_s, mib(peak_bytes(target.pid)?)));
     settle(target.pid)?;
-    sql(target, batch).context("SQL")?;
+    sql(target, report).context("SQL")?;
     server.stop().map(drop)
 }
 
@@ -116,7 +112,7 @@ fn arrow(target: Target, plan: Plan) -> anyhow::Result<crate::measure::Ingest> {
     broken.map_or(Ok(ingest), Err)
 }
 
-fn sql(target: Target, batch: &mut Table) -> anyhow::Result<()> {
+fn sql(target: Target, report: &mut Report) -> anyhow::Result<()> {
     forget_peak(target.pid)?;
     let mut connection = target.connect()?;
     let request = post("/v1/sql", "application/json", json!({"sql": SQL}).to_string().as_bytes());
@@ -124,8 +120,7 @@ fn sql(target: Target, batch: &mut Table) -> anyhow::Result<()> {
     let answer = connection.ask(&request)?;
     let spent = meter.spent()?;
     let rows: Vec<Value> = serde_json::from_slice(&answer)?;
-    add_cost(batch, WEIR, HOUR, (spent.wall_s, spent.server_cpu_s, peak_bytes(target.pid)? as f64));
-    batch.add(&format!("{HOUR}: rows"), WEIR, rows.len() as f64);
-    batch.add(&format!("{HOUR}: sum of averages"), WEIR, rows.iter().filter_map(|row| row["average"].as_f64()).sum());
-    Ok(())
+    add_cost(&mut report.batch, WEIR, HOUR, (spent.wall_s, spent.server_cpu_s, mib(peak_bytes(target.pid)?)));
+    let sum = rows.iter().filter_map(|row| row["average"].as_f64()).sum();
+    report.agree(HOUR, rows.len() as u64, sum)
 }

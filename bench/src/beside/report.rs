@@ -2,11 +2,18 @@
 //!
 //! Owns the text. Does **not** own the tables' form (`figures`).
 
-use super::batch::ENGINES;
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+
+use super::batch::{ENGINES, figures};
 use super::figures::Table;
 use super::peers::{WEIR, others};
 use super::{Options, PATIENCE};
 use crate::machine::{Machine, commit};
+
+/// Sums of the same averages may differ by this part.
+const AGREE_PART: f64 = 1e-9;
 
 /// What is known so far.
 #[derive(Debug)]
@@ -14,6 +21,8 @@ pub(super) struct Report {
     head: String,
     parties: Vec<String>,
     failed: Vec<String>,
+    /// Rows and sum of averages of each batch answer, as the first told them.
+    answers: BTreeMap<&'static str, (u64, f64)>,
     /// Servers side by side.
     pub(super) servers: Table,
     /// Weir alone.
@@ -42,12 +51,13 @@ impl Report {
         let servers = format!(
             "{} readings at 200 devices × 20 metrics (1 % late, 0.1 % sent twice) and a thin day before them; 4 \
              connections, 5,000 lines a request; questions one after the other, {runs} times (the two heavy ones {}), \
-             answers checked to be whole.",
+             answers checked to be whole, readings counted.",
             options.points,
             runs.div_ceil(5)
         );
         let batch = "All readings of the narrow ingest, in order of arrival, in one Parquet file; count, average, least \
-                     and greatest per series and minute unless said otherwise; a fresh process each, without its start. \
+                     and greatest per series and minute unless said otherwise; a fresh process each, without its start; \
+                     answers that differ are told as failed. \
                      Weir: a recompute of its own history into 10-second buckets with quantile sketches, and SQL over \
                      `readings`; the memory is that of the whole server. DataFusion's p99 is approximate."
             .to_owned();
@@ -55,9 +65,10 @@ impl Report {
             head,
             parties: Vec::new(),
             failed: Vec::new(),
+            answers: BTreeMap::new(),
             servers: Table::new("Servers", servers, columns(others().iter().map(|peer| peer.name()).collect())),
             own: Table::new("Weir alone", "On the same machine, in the same rounds.".to_owned(), columns(Vec::new())),
-            batch: Table::new("Batch", batch, columns(ENGINES.to_vec())),
+            batch: Table::new("Batch", batch, columns(ENGINES.to_vec())).order(figures()),
         }
     }
 
@@ -69,6 +80,17 @@ impl Report {
         };
         self.parties.push(format!("- **{name}**: {text}\n"));
         is_here
+    }
+
+    /// Holds a batch answer against that of whoever told it first.
+    ///
+    /// # Errors
+    /// They differ by more than the order of summing explains.
+    pub(super) fn agree(&mut self, what: &'static str, rows: u64, sum: f64) -> anyhow::Result<()> {
+        let first = *self.answers.entry(what).or_insert((rows, sum));
+        let is_close = (sum - first.1).abs() <= AGREE_PART * first.1.abs();
+        ensure!(rows == first.0 && is_close, "{rows} rows with sum {sum}, another engine told {first:?}");
+        Ok(())
     }
 
     /// Keeps why a stage failed.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::figures::Table;
 use super::peers::{Peer, Running};
@@ -33,6 +33,8 @@ pub(super) fn wide(peer: &dyn Peer, plans: &Plans, dir: &Path, table: &mut Table
     let running = fresh(peer, dir, "wide")?;
     let ingest = send(peer, running.target(), plans.main, Shape::Wide)?;
     add_ingest(table, peer.name(), "wide", &ingest);
+    peer.rest(running.target())?;
+    check_stored(peer, running.target(), Shape::Wide, plans.main, ingest.points)?;
     running.stop()
 }
 
@@ -57,7 +59,8 @@ pub(super) fn narrow(
         let latency = ask(peer, target, question, plans, patience)?;
         add_latency(table, peer.name(), question.name(), &latency);
     }
-    table.add("peak memory by then, bytes", peer.name(), peak_bytes(target.pid)? as f64);
+    table.add("peak memory by then, MiB", peer.name(), mib(peak_bytes(target.pid)?));
+    check_stored(peer, target, Shape::Narrow, plans.main, main.points)?;
     peer.write_down(target)?;
     peer.rest(target)?;
     let dir = dir.join(format!("{}-narrow", peer.name()));
@@ -71,6 +74,19 @@ pub(super) fn narrow(
 fn send(peer: &dyn Peer, target: Target, plan: Plan, shape: Shape) -> anyhow::Result<Ingest> {
     let mut requests = Requests::new(plan, peer.layout(shape), BATCH_LINES, 1);
     ingest_slices(target, CONNECTIONS, |points| requests.slice(points))
+}
+
+/// What was acknowledged must be there; servers differ in what they make of a reading that is sent twice.
+fn check_stored(peer: &dyn Peer, target: Target, shape: Shape, plan: Plan, sent: u64) -> anyhow::Result<()> {
+    let found = peer.counted(&target.connect()?.ask(&peer.count(shape, plan))?)?;
+    let least = plan.identities();
+    ensure!((least..=sent).contains(&found), "it holds {found} readings: not {least}, nor up to the {sent} sent");
+    Ok(())
+}
+
+/// Bytes as they stand in tables.
+pub(super) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Rows of an ingest.

@@ -17,7 +17,7 @@ use crate::client::{Client, escape, get, post};
 use crate::connection::{Protocol, Target};
 use crate::lines::{Layout, Shape};
 use crate::measure::{Plans, settle};
-use crate::workload::METRICS;
+use crate::workload::{METRICS, Plan};
 
 const BINARY: &str = "influxd";
 /// What it has not written down `COLD` after the last write, it writes down then.
@@ -101,6 +101,20 @@ impl Peer for Influx {
         let rows = values.flat_map(|series| items(&series["values"]));
         // Minutes without readings have null.
         Ok(rows.filter(|row| !row[1].is_null()).count())
+    }
+
+    fn count(&self, shape: Shape, plan: Plan) -> Vec<u8> {
+        let what = if shape == Shape::Narrow { "count(value) FROM factory" } else { "count(*) FROM machine" };
+        let (from_ms, to_ms) = (plan.start_ms, plan.end_ms());
+        let query = escape(&format!("SELECT {what} WHERE time >= {from_ms}ms AND time < {to_ms}ms"));
+        get(&format!("/query?db=bench&epoch=ms&q={query}"))
+    }
+
+    fn counted(&self, answer: &[u8]) -> anyhow::Result<u64> {
+        let answer: Value = serde_json::from_slice(answer)?;
+        // The time, then a count for each field.
+        let row = items(&answer["results"][0]["series"][0]["values"][0]);
+        Ok(row.skip(1).filter_map(Value::as_u64).sum())
     }
 }
 

@@ -19,6 +19,7 @@ use super::questions::Question;
 use crate::connection::Target;
 use crate::lines::{Layout, Shape};
 use crate::measure::{Plans, settle};
+use crate::workload::Plan;
 
 /// A server that can be measured.
 pub(super) trait Peer {
@@ -70,6 +71,15 @@ pub(super) trait Peer {
     /// # Errors
     /// It is no answer.
     fn rows(&self, question: Question, answer: &[u8]) -> anyhow::Result<usize>;
+
+    /// Asks how many readings it holds in the time of a plan.
+    fn count(&self, shape: Shape, plan: Plan) -> Vec<u8>;
+
+    /// How many an answer to that says.
+    ///
+    /// # Errors
+    /// It is no answer.
+    fn counted(&self, answer: &[u8]) -> anyhow::Result<u64>;
 }
 
 /// A server that runs. It ends when it is dropped.

@@ -20,7 +20,7 @@ use crate::connection::{Protocol, Target};
 use crate::lines::{Layout, Shape, push_decimal};
 use crate::measure::{Plans, settle};
 use crate::session::{Session, copy, query};
-use crate::workload::{METRICS, Reading};
+use crate::workload::{METRICS, Plan, Reading};
 
 const INSTALLED: &str = "/usr/lib/postgresql";
 const SHARED: &str = "/usr/share/postgresql";
@@ -117,8 +117,6 @@ impl Peer for Postgres {
     }
 
     fn requests(&self, question: Question, plans: &Plans) -> Vec<Vec<u8>> {
-        let time = |ms: i64| format!("to_timestamp({}.{:03})", ms.div_euclid(1000), ms.rem_euclid(1000));
-        let within = |(from, to): (i64, i64)| format!("ts >= {} AND ts < {}", time(from), time(to));
         let last = last_minutes(plans);
         let day = within((plans.day.start_ms, plans.day.end_ms()));
         match question {
@@ -154,6 +152,25 @@ impl Peer for Postgres {
     fn rows(&self, _question: Question, answer: &[u8]) -> anyhow::Result<usize> {
         Ok(answer.iter().filter(|byte| **byte == b'\n').count())
     }
+
+    fn count(&self, shape: Shape, plan: Plan) -> Vec<u8> {
+        let within = within((plan.start_ms, plan.end_ms()));
+        if shape == Shape::Narrow {
+            return query(&format!("SELECT count(*) FROM points WHERE {within}"));
+        }
+        let counts: Vec<String> = METRICS.iter().map(|metric| format!("count({})", metric.name)).collect();
+        query(&format!("SELECT {} FROM machine WHERE {within}", counts.join(" + ")))
+    }
+
+    fn counted(&self, answer: &[u8]) -> anyhow::Result<u64> {
+        let answer = String::from_utf8_lossy(answer);
+        answer.trim().parse().with_context(|| format!("{answer:?} is no count"))
+    }
+}
+
+fn within((from_ms, to_ms): (i64, i64)) -> String {
+    let time = |ms: i64| format!("to_timestamp({}.{:03})", ms.div_euclid(1000), ms.rem_euclid(1000));
+    format!("ts >= {} AND ts < {}", time(from_ms), time(to_ms))
 }
 
 /// The newest version that is installed.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::{Child, Peer, Running, items, length};
@@ -14,7 +15,7 @@ use crate::client::{Client, escape, get, post};
 use crate::connection::{Protocol, Target};
 use crate::lines::{Layout, Shape};
 use crate::measure::{Plans, settle};
-use crate::workload::METRICS;
+use crate::workload::{METRICS, Plan};
 
 const BINARY: &str = "victoria-metrics";
 
@@ -92,5 +93,18 @@ impl Peer for Victoria {
             Question::Day => items(result).map(|series| length(&series["values"])).sum(),
             _ => length(result),
         })
+    }
+
+    fn count(&self, shape: Shape, plan: Plan) -> Vec<u8> {
+        let which = if shape == Shape::Narrow { "factory_value" } else { "{__name__=~\"machine_.*\"}" };
+        let (time, seconds) = (plan.end_ms() / 1000 - 1, (plan.end_ms() - plan.start_ms) / 1000);
+        let query = escape(&format!("sum(count_over_time({which}[{seconds}s]))"));
+        get(&format!("/api/v1/query?query={query}&time={time}"))
+    }
+
+    fn counted(&self, answer: &[u8]) -> anyhow::Result<u64> {
+        let answer: Value = serde_json::from_slice(answer)?;
+        let count = answer["data"]["result"][0]["value"][1].as_str().context("no count")?;
+        count.parse().with_context(|| format!("{count:?} is no count"))
     }
 }

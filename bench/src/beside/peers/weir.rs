@@ -13,7 +13,7 @@ use crate::connection::Target;
 use crate::lines::{Layout, Shape};
 use crate::measure::{Plans, recompute};
 use crate::server::Server;
-use crate::workload::METRICS;
+use crate::workload::{METRICS, Plan};
 
 /// The column of Weir.
 pub(in crate::beside) const NAME: &str = "weir";
@@ -93,5 +93,18 @@ impl Peer for Weir {
             Question::Newest => length(&answer["series"]),
             _ => items(&answer["series"]).map(|series| length(&series["points"])).sum(),
         })
+    }
+
+    fn count(&self, shape: Shape, plan: Plan) -> Vec<u8> {
+        let selector = if shape == Shape::Narrow { "factory" } else { "{}" };
+        let (from_ms, to_ms) = (plan.start_ms, plan.end_ms());
+        let query = format!("match={}&from={from_ms}&to={to_ms}&step=1h&agg=count&by=", escape(selector));
+        get(&format!("/v1/query?{query}"))
+    }
+
+    fn counted(&self, answer: &[u8]) -> anyhow::Result<u64> {
+        let answer: Value = serde_json::from_slice(answer)?;
+        let points = items(&answer["series"]).flat_map(|series| items(&series["points"]));
+        Ok(points.filter_map(|point| point["data_points"].as_u64()).sum())
     }
 }
