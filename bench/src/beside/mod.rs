@@ -123,8 +123,8 @@ fn field(options: &Options, weir: Weir, report: &mut Report) -> anyhow::Result<F
     }
     let wanted = |name: &str| options.peers.iter().any(|peer| peer == name);
     report.present(WEIR, weir.version(), weir.settings());
-    let here = |peer: &Box<dyn Peer>, report: &mut Report| report.present(peer.name(), peer.version(), peer.settings());
-    let servers = servers.into_iter().filter(|peer| wanted(peer.name()) && here(peer, report)).collect();
+    let here = |peer: &dyn Peer, report: &mut Report| report.present(peer.name(), peer.version(), peer.settings());
+    let servers = servers.into_iter().filter(|peer| wanted(peer.name()) && here(&**peer, report)).collect();
     let mut engines: Vec<&'static str> = ENGINES.into_iter().filter(|engine| wanted(engine)).collect();
     let mut python = None;
     if !engines.is_empty() {
