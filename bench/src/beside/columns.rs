@@ -24,44 +24,53 @@ use crate::workload::{Factory, METRICS, Plan, Reading};
 /// Rows of a group of the file.
 const GROUP_ROWS: usize = 1_000_000;
 
-/// Makes requests of Arrow IPC from a plan, a slice at a time.
+/// Makes requests of Arrow IPC from a plan, a slice at a time. Readings of one device stay in one lane, in order: which
+/// of two arrivals is the last must not depend on which request overtakes which.
 pub(super) struct ArrowRequests {
     factory: Factory,
     rows_per_request: usize,
-    waiting: Vec<Reading>,
+    lanes: Vec<Vec<Reading>>,
     metrics: ArrayRef,
     devices: ArrayRef,
 }
 
 impl ArrowRequests {
-    /// The requests of `plan`, with so many readings each.
-    pub(super) fn new(plan: Plan, rows_per_request: usize) -> Self {
+    /// The requests of `plan`, with so many readings each, in so many lanes.
+    pub(super) fn new(plan: Plan, rows_per_request: usize, lanes: usize) -> Self {
         let metrics = StringArray::from_iter_values(METRICS.iter().map(|metric| metric.name));
         let devices = StringArray::from_iter_values((0..plan.devices).map(|device| format!("d{device:03}")));
         let (metrics, devices) = (Arc::new(metrics), Arc::new(devices));
-        Self { factory: Factory::new(plan), rows_per_request, waiting: Vec::new(), metrics, devices }
+        Self { factory: Factory::new(plan), rows_per_request, lanes: vec![Vec::new(); lanes.max(1)], metrics, devices }
     }
 
-    /// The next requests, with about `points_max` readings in all; `None` after the last.
+    /// The next requests of each lane, with about `points_max` readings in all; `None` after the last.
     ///
     /// # Errors
     /// The Arrow library refuses the columns.
-    pub(super) fn slice(&mut self, points_max: u64) -> anyhow::Result<Option<Vec<Request>>> {
-        let (mut requests, mut points, mut arrivals) = (Vec::new(), 0, Vec::new());
-        while points < points_max {
-            let more = self.factory.next_arrivals(&mut arrivals);
-            self.waiting.append(&mut arrivals);
-            while self.waiting.len() >= self.rows_per_request || (!more && !self.waiting.is_empty()) {
-                let rows = self.rows_per_request.min(self.waiting.len());
-                requests.push(self.request(&self.waiting[..rows])?);
-                points += rows as u64;
-                self.waiting.drain(..rows);
-            }
-            if !more {
-                break;
+    pub(super) fn slice(&mut self, points_max: u64) -> anyhow::Result<Option<Vec<Vec<Request>>>> {
+        let mut slice: Vec<Vec<Request>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        let (mut points, mut more, mut arrivals) = (0, true, Vec::new());
+        while more && points < points_max {
+            more = self.factory.next_arrivals(&mut arrivals);
+            points += arrivals.len() as u64;
+            let lanes = self.lanes.len();
+            arrivals.drain(..).for_each(|reading| self.lanes[reading.device as usize % lanes].push(reading));
+            for (lane, requests) in slice.iter_mut().enumerate() {
+                requests.extend(self.requests(lane, more)?);
             }
         }
-        Ok((!requests.is_empty()).then_some(requests))
+        Ok((more || slice.iter().any(|requests| !requests.is_empty())).then_some(slice))
+    }
+
+    /// The whole requests of a lane; what is left, too, if no more comes.
+    fn requests(&mut self, lane: usize, more: bool) -> anyhow::Result<Vec<Request>> {
+        let waiting = std::mem::take(&mut self.lanes[lane]);
+        let chunks = waiting.chunks(self.rows_per_request);
+        let whole = |chunk: &&[Reading]| !more || chunk.len() == self.rows_per_request;
+        let requests = chunks.clone().filter(whole).map(|chunk| self.request(chunk)).collect();
+        let left = chunks.last().filter(|chunk| !whole(chunk)).unwrap_or_default();
+        self.lanes[lane] = left.to_vec();
+        requests
     }
 
     fn request(&self, readings: &[Reading]) -> anyhow::Result<Request> {
@@ -144,10 +153,10 @@ mod tests {
 
     #[test]
     fn requests_hold_every_reading() {
-        let mut requests = ArrowRequests::new(PLAN, 300);
+        let mut requests = ArrowRequests::new(PLAN, 300, 3);
         let mut rows = 0;
-        while let Some(slice) = requests.slice(1000).expect("columns") {
-            for request in slice {
+        while let Some(slice) = requests.slice(100).expect("columns") {
+            for request in slice.into_iter().flatten() {
                 let head = request.bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
                 let reader = StreamReader::try_new(&request.bytes[head + 4..], None).expect("a stream");
                 let read: usize = reader.map(|batch| batch.expect("a batch").num_rows()).sum();

@@ -100,14 +100,13 @@ pub(super) fn columns(weir: &Weir, plans: &Plans, dir: &Path, report: &mut Repor
 }
 
 fn arrow(target: Target, plan: Plan) -> anyhow::Result<crate::measure::Ingest> {
-    let mut requests = ArrowRequests::new(plan, BATCH_LINES);
+    let mut requests = ArrowRequests::new(plan, BATCH_LINES, CONNECTIONS);
     let mut broken = None;
     let ingest = ingest_slices(target, CONNECTIONS, |points| {
-        let made = requests.slice(points).unwrap_or_else(|error| {
+        requests.slice(points).unwrap_or_else(|error| {
             broken = Some(error);
             None
-        });
-        made.map(|slice| vec![slice])
+        })
     })?;
     broken.map_or(Ok(ingest), Err)
 }
