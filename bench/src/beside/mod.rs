@@ -73,7 +73,7 @@ pub(crate) struct Options {
 }
 
 /// How batch engines run.
-const ENGINE_SETTINGS: &str = "its own defaults, all processors; nothing is kept, nothing is synced";
+const ENGINE_SETTINGS: &str = "its own defaults (polars: its streaming engine), all processors; nothing is synced";
 
 /// Who takes part.
 struct Field {
