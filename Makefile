@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: run test check bench soak compat
+.PHONY: run test check bench beside soak compat
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
@@ -33,6 +33,13 @@ check:
 bench:
 	$(CARGO) build --release --workspace --bins --locked
 	$(TARGET)/release/weir-bench
+	@echo "Beside other engines, in one run on this machine: make beside"
+
+# Weir beside other servers (of Debian, installed as root) and batch engines (of PyPI). BESIDE="--rounds 5" and such.
+beside:
+	$(CARGO) build --release --workspace --bins --locked
+	bench/peers/install.sh
+	$(TARGET)/release/weir-bench beside $(BESIDE)
 
 # The law and the crashes for longer. WEIR_LAW_CASES and WEIR_KILL_CYCLES say how long.
 soak:

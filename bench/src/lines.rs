@@ -21,6 +21,28 @@ pub(crate) enum Shape {
     Wide,
 }
 
+/// How readings become requests: what stands on a line, and what makes lines a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// What shares a line.
+    pub(crate) shape: Shape,
+    /// Writes readings of one device and time as a line.
+    pub(crate) push: fn(&mut Vec<u8>, &[Reading]),
+    /// Makes lines a request.
+    pub(crate) wrap: fn(&[u8]) -> Vec<u8>,
+}
+
+impl Shape {
+    /// Line protocol as Weir's own names have it.
+    pub(crate) fn layout(self) -> Layout {
+        let push = match self {
+            Self::Narrow => push_narrow,
+            Self::Wide => push_wide,
+        };
+        Layout { shape: self, push, wrap: |lines| client::post(WRITE_PATH, "text/plain", lines) }
+    }
+}
+
 /// A request, ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -34,7 +56,7 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Requests {
     factory: Factory,
-    shape: Shape,
+    layout: Layout,
     lines_per_request: usize,
     lanes: Vec<Lane>,
     arrivals: Vec<Reading>,
@@ -51,9 +73,9 @@ struct Lane {
 
 impl Requests {
     /// The requests of `plan`. Readings of one device always meet in one of `lanes` lanes, in order.
-    pub(crate) fn new(plan: Plan, shape: Shape, lines_per_request: usize, lanes: usize) -> Self {
+    pub(crate) fn new(plan: Plan, layout: Layout, lines_per_request: usize, lanes: usize) -> Self {
         let lanes = (0..lanes.max(1)).map(|_| Lane::default()).collect();
-        Self { factory: Factory::new(plan), shape, lines_per_request, lanes, arrivals: Vec::new() }
+        Self { factory: Factory::new(plan), layout, lines_per_request, lanes, arrivals: Vec::new() }
     }
 
     /// The next requests of each lane, with about `points_max` readings in all; `None` after the last.
@@ -61,7 +83,8 @@ impl Requests {
         let mut points = 0;
         while points < points_max {
             if !self.factory.next_arrivals(&mut self.arrivals) {
-                self.lanes.iter_mut().for_each(Lane::finish);
+                let wrap = self.layout.wrap;
+                self.lanes.iter_mut().for_each(|lane| lane.finish(wrap));
                 break;
             }
             points += self.arrivals.len() as u64;
@@ -72,7 +95,7 @@ impl Requests {
     }
 
     fn deal(&mut self) {
-        let shape = self.shape;
+        let Layout { shape, push, wrap } = self.layout;
         let on_one_line = |a: &Reading, b: &Reading| {
             let on_time = a.arrival == Arrival::OnTime && b.arrival == Arrival::OnTime;
             shape == Shape::Wide && on_time && a.device == b.device
@@ -80,49 +103,62 @@ impl Requests {
         let lanes = self.lanes.len();
         for line in self.arrivals.chunk_by(on_one_line) {
             let lane = &mut self.lanes[line[0].device as usize % lanes];
-            push_line(&mut lane.body, shape, line);
+            push(&mut lane.body, line);
             lane.lines += 1;
             lane.points += line.len() as u64;
             if lane.lines == self.lines_per_request {
-                lane.finish();
+                lane.finish(wrap);
             }
         }
     }
 }
 
 impl Lane {
-    fn finish(&mut self) {
+    fn finish(&mut self, wrap: fn(&[u8]) -> Vec<u8>) {
         if self.lines == 0 {
             return;
         }
-        let bytes = client::post(WRITE_PATH, "text/plain", &self.body);
+        let bytes = wrap(&self.body);
         self.done.push(Request { bytes, points: self.points });
         (self.lines, self.points) = (0, 0);
         self.body.clear();
     }
 }
 
-/// Writes readings of one device and time as a line. Writing to a vector does not fail.
-fn push_line(out: &mut Vec<u8>, shape: Shape, readings: &[Reading]) {
+/// One reading. Writing to a vector does not fail.
+fn push_narrow(out: &mut Vec<u8>, readings: &[Reading]) {
     let first = readings[0];
-    let measurement = match shape {
-        Shape::Narrow => METRICS[first.metric].name,
-        Shape::Wide => "machine",
-    };
-    let _ = write!(out, "{measurement},device_id=d{:03}", first.device);
+    let metric = &METRICS[first.metric];
+    let _ = write!(out, "{},device_id=d{:03} value=", metric.name, first.device);
+    push_decimal(out, first.value, metric.decimals);
+    push_time(out, first.time_ms);
+}
+
+/// Readings of one device and time.
+fn push_wide(out: &mut Vec<u8>, readings: &[Reading]) {
+    let _ = write!(out, "machine,device_id=d{:03}", readings[0].device);
+    push_fields(out, readings);
+}
+
+/// A field per reading, and their time.
+pub(crate) fn push_fields(out: &mut Vec<u8>, readings: &[Reading]) {
     for (i, reading) in readings.iter().enumerate() {
         let metric = &METRICS[reading.metric];
-        let field = if shape == Shape::Narrow { "value" } else { metric.name };
         out.push(if i == 0 { b' ' } else { b',' });
-        out.extend_from_slice(field.as_bytes());
+        out.extend_from_slice(metric.name.as_bytes());
         out.push(b'=');
         push_decimal(out, reading.value, metric.decimals);
     }
-    let _ = writeln!(out, " {}000000", first.time_ms);
+    push_time(out, readings[0].time_ms);
+}
+
+/// A time in nanoseconds, which ends a line.
+pub(crate) fn push_time(out: &mut Vec<u8>, time_ms: i64) {
+    let _ = writeln!(out, " {time_ms}000000");
 }
 
 /// Writes a value that is not negative and rounded to so many decimals; much faster than formatting a float.
-fn push_decimal(out: &mut Vec<u8>, value: f64, decimals: u32) {
+pub(crate) fn push_decimal(out: &mut Vec<u8>, value: f64, decimals: u32) {
     let scale = 10_u64.pow(decimals);
     let scaled = (value * scale as f64).round() as u64;
     let _ = match decimals {
@@ -143,7 +179,7 @@ mod tests {
 
     fn line(shape: Shape, readings: &[Reading]) -> String {
         let mut out = Vec::new();
-        push_line(&mut out, shape, readings);
+        (shape.layout().push)(&mut out, readings);
         String::from_utf8(out).expect("ascii")
     }
 
@@ -156,7 +192,7 @@ mod tests {
     }
 
     fn bodies(shape: Shape, lanes: usize, slice: u64) -> Vec<Vec<(String, u64)>> {
-        let mut requests = Requests::new(PLAN, shape, 100, lanes);
+        let mut requests = Requests::new(PLAN, shape.layout(), 100, lanes);
         let mut bodies = vec![Vec::new(); lanes];
         while let Some(slice) = requests.slice(slice) {
             for (lane, made) in bodies.iter_mut().zip(slice) {

@@ -143,7 +143,7 @@ pub(crate) struct Meter {
 pub(crate) struct Spent {
     /// Seconds on the wall.
     pub(crate) wall_s: f64,
-    /// CPU seconds of the server.
+    /// CPU seconds of the server and its children.
     pub(crate) server_cpu_s: f64,
     /// CPU seconds of this program.
     pub(crate) client_cpu_s: f64,
@@ -157,7 +157,7 @@ impl Meter {
     /// # Errors
     /// There is no such process.
     pub(crate) fn start(pid: u32) -> anyhow::Result<Self> {
-        let (server_s, client_s, busy_s) = (process_cpu_s(pid)?, process_cpu_s(std::process::id())?, busy_s()?);
+        let (server_s, client_s, busy_s) = (family_cpu_s(pid)?, process_cpu_s(std::process::id())?, busy_s()?);
         Ok(Self { pid, begun: Instant::now(), server_s, client_s, busy_s })
     }
 
@@ -167,7 +167,7 @@ impl Meter {
     /// The process has ended.
     pub(crate) fn spent(&self) -> anyhow::Result<Spent> {
         let wall_s = self.begun.elapsed().as_secs_f64();
-        let server_cpu_s = process_cpu_s(self.pid)? - self.server_s;
+        let server_cpu_s = family_cpu_s(self.pid)? - self.server_s;
         let client_cpu_s = process_cpu_s(std::process::id())? - self.client_s;
         let others_cpu_s = (busy_s()? - self.busy_s - server_cpu_s - client_cpu_s).max(0.0);
         Ok(Spent { wall_s, server_cpu_s, client_cpu_s, others_cpu_s })
@@ -194,12 +194,56 @@ impl Spent {
 /// # Errors
 /// There is no such process.
 pub(crate) fn process_cpu_s(pid: u32) -> anyhow::Result<f64> {
+    cpu_s(pid, 2)
+}
+
+/// CPU seconds that a process and its children have used, those that have ended, too.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn family_cpu_s(pid: u32) -> anyhow::Result<f64> {
+    // A child may end between being listed and being read: its time is then its parent's.
+    let living: f64 = children(pid).into_iter().filter_map(|child| cpu_s(child, 2).ok()).sum();
+    Ok(cpu_s(pid, 4)? + living)
+}
+
+/// The first so many of: user and system time, and that of children that have ended.
+fn cpu_s(pid: u32, times: usize) -> anyhow::Result<f64> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
-    // The name in parentheses may hold anything. User and system time are fields 14 and 15 of all, 12 and 13 after it.
+    // The name in parentheses may hold anything. The times are fields 14 to 17 of all, 12 to 15 after it.
     let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    let ticks: Vec<f64> = fields.split(' ').skip(11).take(2).map_while(|field| field.parse().ok()).collect();
-    ensure!(ticks.len() == 2, "no times in stat");
+    let ticks: Vec<f64> = fields.split(' ').skip(11).take(times).map_while(|field| field.parse().ok()).collect();
+    ensure!(ticks.len() == times, "no times in stat");
     Ok(ticks.iter().sum::<f64>() / TICKS_PER_S)
+}
+
+/// Living children of a process' first thread.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// The most memory that a process had since its start or [`forget_peak`], bytes; with that of living children, which
+/// counts twice what they share.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
+    let peak = |pid: u32| -> anyhow::Result<u64> {
+        let status = read(&format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak in status")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("the peak is no number")?;
+        Ok(kib << 10)
+    };
+    Ok(peak(pid)? + children(pid).into_iter().filter_map(|child| peak(child).ok()).sum::<u64>())
+}
+
+/// Lets the peak of a process begin anew.
+///
+/// # Errors
+/// It is not ours.
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").context("can't reset the peak of memory")
 }
 
 /// CPU seconds that all processors were busy.

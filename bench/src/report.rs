@@ -159,7 +159,7 @@ impl Report {
 }
 
 /// A large number in thousands or millions.
-fn big(value: f64) -> String {
+pub(crate) fn big(value: f64) -> String {
     match value {
         v if v >= 1e6 => format!("{} M", digits(v / 1e6)),
         v if v >= 1e3 => format!("{} k", digits(v / 1e3)),

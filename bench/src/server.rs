@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::client::{Client, get};
+use crate::connection::{Protocol, Target};
 
 /// A start that takes longer is an error.
 const START_TIME: Duration = Duration::from_secs(300);
@@ -101,6 +102,11 @@ impl Server {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where requests go.
+    pub(crate) fn target(&self) -> Target {
+        Target { address: self.address, pid: self.pid(), protocol: Protocol::Http }
     }
 
     /// A new connection to it.

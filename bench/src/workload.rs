@@ -92,6 +92,16 @@ impl Plan {
         self.start_ms + self.ticks * self.step_ms
     }
 
+    /// How many series there are: each is read once a tick.
+    pub(crate) fn per_tick(&self) -> u64 {
+        u64::from(self.devices) * METRICS.len() as u64
+    }
+
+    /// How many different (series, event time) there are.
+    pub(crate) fn identities(&self) -> u64 {
+        self.per_tick() * self.ticks.unsigned_abs()
+    }
+
     /// How many different (series, event time) there are in one metric.
     pub(crate) fn identities_per_metric(&self) -> u64 {
         u64::from(self.devices) * self.ticks.unsigned_abs()

@@ -4,25 +4,22 @@
 //! made the server may do work that it put off: therefore slices are large, and what the server spends until it is
 //! idle again is measured, too.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde::Serialize;
 
 use super::Latency;
-use crate::client::Client;
-use crate::lines::{Request, Requests, Shape};
-use crate::machine::{Meter, Spent, process_cpu_s};
+use crate::connection::Target;
+use crate::lines::{Layout, Request, Requests, Shape};
+use crate::machine::{Meter, Spent, family_cpu_s};
 use crate::server::Server;
 use crate::workload::Plan;
 
 /// Readings of a slice; narrow, they take about 600 MB.
 const SLICE_POINTS: u64 = 10_000_000;
-/// A request that the server was too busy for is sent again, so many times at most.
-const TRIES_MAX: usize = 100;
 /// The server is idle if it used less than this part of a processor in each of several looks.
 const IDLE_PART: f64 = 0.03;
 const IDLE_LOOK: Duration = Duration::from_millis(500);
@@ -33,7 +30,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sending {
     /// How they are laid out.
-    pub(crate) shape: Shape,
+    pub(crate) layout: Layout,
     /// Lines in a request.
     pub(crate) lines: usize,
     /// Connections, each with one request in flight.
@@ -76,15 +73,27 @@ impl Ingest {
 ///
 /// # Errors
 /// The server refuses readings, or keeps being too busy.
-pub(crate) fn ingest(server: &Server, plan: Plan, sending: &Sending) -> anyhow::Result<Ingest> {
+pub(crate) fn ingest(target: Target, plan: Plan, sending: &Sending) -> anyhow::Result<Ingest> {
     let lanes = if sending.gateways { sending.connections } else { 1 };
-    let mut requests = Requests::new(plan, sending.shape, sending.lines, lanes);
+    let mut requests = Requests::new(plan, sending.layout, sending.lines, lanes);
+    ingest_slices(target, sending.connections, |points| requests.slice(points))
+}
+
+/// Sends all slices of requests and waits until the server is idle.
+///
+/// # Errors
+/// The server refuses readings, or keeps being too busy.
+pub(crate) fn ingest_slices(
+    target: Target,
+    connections: usize,
+    mut next: impl FnMut(u64) -> Option<Vec<Vec<Request>>>,
+) -> anyhow::Result<Ingest> {
     let mut result = Ingest::default();
     let mut times = Vec::new();
-    let before = process_cpu_s(server.pid())?;
-    while let Some(slice) = requests.slice(SLICE_POINTS) {
-        let meter = Meter::start(server.pid())?;
-        let sent = send(server.address, &slice, sending.connections)?;
+    let before = family_cpu_s(target.pid)?;
+    while let Some(slice) = next(SLICE_POINTS) {
+        let meter = Meter::start(target.pid)?;
+        let sent = send(target, &slice, connections)?;
         result.spent.add(meter.spent()?);
         times.extend(sent.times);
         result.sent_again += sent.again;
@@ -93,8 +102,8 @@ pub(crate) fn ingest(server: &Server, plan: Plan, sending: &Sending) -> anyhow::
             result.bytes += request.bytes.len() as u64;
         }
     }
-    settle(server)?;
-    result.settled_cpu_s = process_cpu_s(server.pid())? - before;
+    settle(target.pid)?;
+    result.settled_cpu_s = family_cpu_s(target.pid)? - before;
     result.request = Latency::of(times);
     Ok(result)
 }
@@ -104,7 +113,7 @@ pub(crate) fn ingest(server: &Server, plan: Plan, sending: &Sending) -> anyhow::
 /// # Errors
 /// The server refuses one.
 pub(crate) fn singles(server: &Server, plan: Plan, count: usize) -> anyhow::Result<Latency> {
-    let slice = Requests::new(plan, Shape::Narrow, 1, 1).slice(count as u64).context("the plan is empty")?;
+    let slice = Requests::new(plan, Shape::Narrow.layout(), 1, 1).slice(count as u64).context("the plan is empty")?;
     let mut client = server.client()?;
     let mut times = Vec::with_capacity(count);
     for request in slice.iter().flatten().take(count) {
@@ -119,12 +128,12 @@ pub(crate) fn singles(server: &Server, plan: Plan, count: usize) -> anyhow::Resu
 ///
 /// # Errors
 /// The server has ended.
-pub(crate) fn settle(server: &Server) -> anyhow::Result<()> {
+pub(crate) fn settle(pid: u32) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let (mut idle, mut before) = (0, process_cpu_s(server.pid())?);
+    let (mut idle, mut before) = (0, family_cpu_s(pid)?);
     while idle < IDLE_LOOKS && begun.elapsed() < IDLE_WAIT {
         sleep(IDLE_LOOK);
-        let now = process_cpu_s(server.pid())?;
+        let now = family_cpu_s(pid)?;
         idle = if now - before < IDLE_PART * IDLE_LOOK.as_secs_f64() { idle + 1 } else { 0 };
         before = now;
     }
@@ -138,13 +147,13 @@ struct Sent {
     again: usize,
 }
 
-fn send(address: SocketAddr, lanes: &[Vec<Request>], connections: usize) -> anyhow::Result<Sent> {
+fn send(target: Target, lanes: &[Vec<Request>], connections: usize) -> anyhow::Result<Sent> {
     let lanes: Vec<(&[Request], AtomicUsize)> =
         lanes.iter().map(|lane| (lane.as_slice(), AtomicUsize::new(0))).collect();
     let mut all = Sent::default();
     std::thread::scope(|scope| {
         let lane_of = |i: usize| &lanes[i % lanes.len()];
-        let start = |i| scope.spawn(move || send_lane(address, lane_of(i)));
+        let start = |i| scope.spawn(move || send_lane(target, lane_of(i)));
         let threads: Vec<_> = (0..connections).map(start).collect();
         for thread in threads {
             let sent = thread.join().map_err(|_| anyhow::anyhow!("a connection's thread panicked"))??;
@@ -156,26 +165,13 @@ fn send(address: SocketAddr, lanes: &[Vec<Request>], connections: usize) -> anyh
 }
 
 /// Sends the requests of a lane that no other connection took before.
-fn send_lane(address: SocketAddr, (requests, next): &(&[Request], AtomicUsize)) -> anyhow::Result<Sent> {
-    let mut client = Client::connect(address)?;
+fn send_lane(target: Target, (requests, next): &(&[Request], AtomicUsize)) -> anyhow::Result<Sent> {
+    let mut connection = target.connect()?;
     let mut sent = Sent::default();
     while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
         let begun = Instant::now();
-        sent.again += send_until_taken(&mut client, &request.bytes)?;
+        sent.again += connection.send(&request.bytes)?;
         sent.times.push(begun.elapsed());
     }
     Ok(sent)
-}
-
-/// Returns how many times it was sent again.
-fn send_until_taken(client: &mut Client, request: &[u8]) -> anyhow::Result<usize> {
-    for again in 0..TRIES_MAX {
-        let response = client.send(request)?;
-        if !matches!(response.status, 429 | 503) {
-            return response.accepted(request).map(|()| again);
-        }
-        sleep(Duration::from_secs(response.retry_after.unwrap_or(1)));
-    }
-    ensure!(false, "the server was too busy {TRIES_MAX} times in a row");
-    Ok(TRIES_MAX)
 }

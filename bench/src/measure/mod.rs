@@ -21,10 +21,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-pub(crate) use ingest::{Ingest, Sending};
+pub(crate) use ingest::{Ingest, Sending, ingest_slices, settle, singles};
 pub(crate) use latency::{Latency, digits};
 pub(crate) use query::{Asked, Queries};
-pub(crate) use recompute::{Disk, Recompute};
+pub(crate) use recompute::{Disk, Recompute, recompute};
 pub(crate) use start::Starts;
 
 use crate::lines::Shape;
@@ -33,13 +33,13 @@ use crate::server::Server;
 use crate::workload::{DEVICES, METRICS, Plan};
 
 /// Lines in a batch.
-const BATCH_LINES: usize = 5000;
+pub(crate) const BATCH_LINES: usize = 5000;
 /// Connections that send batches.
-const CONNECTIONS: usize = 4;
+pub(crate) const CONNECTIONS: usize = 4;
 const SECOND_MS: i64 = 1000;
 const MINUTE_MS: i64 = 60 * SECOND_MS;
 /// The window of the query for the last minutes; the main plan ends where one ends.
-const WINDOW_MS: i64 = 5 * MINUTE_MS;
+pub(crate) const WINDOW_MS: i64 = 5 * MINUTE_MS;
 /// Cadence and ticks of the day.
 const DAY_STEP_MS: i64 = 15 * SECOND_MS;
 const DAY_TICKS: i64 = 24 * 60 * MINUTE_MS / DAY_STEP_MS;
@@ -113,9 +113,9 @@ impl Bench {
     fn wide(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
         let server = self.server("first")?;
         progress("single readings");
-        report.single(&ingest::singles(&server, plans.day, self.singles)?);
+        report.single(&singles(&server, plans.day, self.singles)?);
         progress("wide ingest");
-        report.ingest("wide", &ingest::ingest(&server, plans.main, &self.sending(Shape::Wide))?);
+        report.ingest("wide", &ingest::ingest(server.target(), plans.main, &self.sending(Shape::Wide))?);
         server.stop().map(drop)
     }
 
@@ -125,14 +125,14 @@ impl Bench {
         report.version(&server.client()?.json("/health")?);
         let sending = self.sending(Shape::Narrow);
         progress("a day before");
-        let day = ingest::ingest(&server, plans.day, &sending)?;
+        let day = ingest::ingest(server.target(), plans.day, &sending)?;
         progress("narrow ingest");
-        let main = ingest::ingest(&server, plans.main, &sending)?;
+        let main = ingest::ingest(server.target(), plans.main, &sending)?;
         report.ingest("narrow", &main);
         progress("queries before the recompute");
         report.queries("before recompute", &self.queries(&server, plans)?);
         progress("recompute");
-        report.recompute(&recompute::recompute(&server)?);
+        report.recompute(&recompute(server.target())?);
         report.disk(recompute::disk(&server, &dir, day.points + main.points)?);
         progress("queries after the recompute");
         report.queries("after recompute", &self.queries(&server, plans)?);
@@ -154,7 +154,7 @@ impl Bench {
     }
 
     fn sending(&self, shape: Shape) -> Sending {
-        Sending { shape, lines: BATCH_LINES, connections: CONNECTIONS, gateways: self.gateways }
+        Sending { layout: shape.layout(), lines: BATCH_LINES, connections: CONNECTIONS, gateways: self.gateways }
     }
 }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::ingest::settle;
-use crate::client::post;
+use crate::client::{Client, post};
+use crate::connection::Target;
 use crate::machine::{Meter, Spent, disk_bytes};
 use crate::server::Server;
 
@@ -57,15 +58,15 @@ pub(crate) struct Disk {
 ///
 /// # Errors
 /// The job fails or takes too long.
-pub(crate) fn recompute(server: &Server) -> anyhow::Result<Recompute> {
-    let mut client = server.client()?;
+pub(crate) fn recompute(target: Target) -> anyhow::Result<Recompute> {
+    let mut client = Client::connect(target.address)?;
     let body = json!({"kind": "recompute", "reason": "weir-bench"}).to_string();
     let begun = Instant::now();
     let response = client.expect(&post("/v1/jobs", "application/json", body.as_bytes()))?;
     let flush_s = begun.elapsed().as_secs_f64();
     let queued: Value = serde_json::from_slice(&response.body).context("the job's number is not JSON")?;
     let path = format!("/v1/jobs/{}", queued["id"]);
-    let meter = Meter::start(server.pid())?;
+    let meter = Meter::start(target.pid)?;
     while begun.elapsed() < JOB_TIME {
         let job = client.json(&path)?;
         match job["state"].as_str() {
@@ -95,7 +96,7 @@ fn time(job: &Value, name: &str) -> anyhow::Result<f64> {
 /// # Errors
 /// It can't be read.
 pub(crate) fn disk(server: &Server, dir: &Path, points: u64) -> anyhow::Result<Disk> {
-    settle(server)?;
+    settle(server.pid())?;
     let readings_bytes = disk_bytes(&dir.join("history").join("readings"))?;
     let log_bytes = disk_bytes(&dir.join("log"))?;
     Ok(Disk { points, readings_bytes, kept_bytes: disk_bytes(dir)?.saturating_sub(log_bytes), log_bytes })

@@ -30,7 +30,7 @@ pub(crate) struct Starts {
 /// # Errors
 /// The server does not come back.
 pub(crate) fn starts(server: Server, bench: &Bench, dir: &Path, tail: Plan) -> anyhow::Result<Starts> {
-    ingest::ingest(&server, tail, &bench.sending(Shape::Narrow))?;
+    ingest::ingest(server.target(), tail, &bench.sending(Shape::Narrow))?;
     let unflushed = unflushed(&server.client()?.json("/v1/status")?);
     let mut wrong = Vec::new();
     let mut check = |server: &Server, when: &str| -> anyhow::Result<()> {
