@@ -153,7 +153,9 @@ impl SeriesEpoch {
             .range(late)
             .map(|((time, _), (value, frame))| HotReading { time: *time, value: *value, frame: *frame })
             .peekable();
+        let in_order = late.peek().is_none();
         std::iter::from_fn(move || match (run.peek(), late.peek()) {
+            _ if in_order => run.next(),
             // At one event time the reading in the run came first.
             (Some(r), Some(l)) if r.time <= l.time => run.next(),
             (Some(_), None) => run.next(),

@@ -12,10 +12,12 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder, RecordBatch,
-    StringArray, StringDictionaryBuilder, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt64Array,
+    StringArray, StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
+    TimestampNanosecondBuilder, UInt64Array,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type,
+    DataType, Field, FieldRef, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type,
 };
 
 use crate::cells::Cell;
@@ -23,7 +25,7 @@ use crate::epoch::{SeriesState, Tail};
 use crate::error::{Error, Result};
 use crate::partial::{ExactSum, Partial, Sketch, Stamped};
 use crate::series::{SeriesId, SeriesKey};
-use crate::time::ArrivalTime;
+use crate::time::{ArrivalTime, MILLISECOND};
 
 /// The type of every stored instant: nanoseconds, UTC.
 pub fn instant_type() -> DataType {
@@ -42,7 +44,8 @@ pub static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
         Field::new("device_id", text_type(), true),
         Field::new("tags", text_type(), false),
         Field::new("event_time", instant_type(), false),
-        Field::new("arrival_time", instant_type(), false),
+        // Weir's own clock, kept in whole milliseconds: finer digits are noise that would cost most of a reading's bytes.
+        Field::new("arrival_time", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
         Field::new("value", DataType::Float64, false),
         Field::new("position", DataType::UInt64, false),
     ]))
@@ -89,6 +92,39 @@ pub static SERIES: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
+/// The columns that a scan of readings yields: `series_id, event_time, arrival_time, value, position`, all instants in
+/// nanoseconds.
+pub static SCAN: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        Field::new("series_id", DataType::UInt64, false),
+        Field::new("event_time", instant_type(), false),
+        Field::new("arrival_time", instant_type(), false),
+        Field::new("value", DataType::Float64, false),
+        Field::new("position", DataType::UInt64, false),
+    ]))
+});
+
+/// The columns [`SCAN`] of a batch of a file of readings.
+///
+/// # Errors
+/// A column is missing or of another type.
+pub fn scanned(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = Columns(batch);
+    let column = |field: &FieldRef| -> Result<ArrayRef> {
+        let column = columns.get(field.name())?;
+        if column.data_type() == field.data_type() {
+            return Ok(Arc::clone(column));
+        }
+        let stored = READINGS.field_with_name(field.name()).expect("a column of readings");
+        if column.data_type() != stored.data_type() {
+            return Err(columns.wrong(field.name()));
+        }
+        cast(column, field.data_type()).map_err(|e| Error::corrupt(format!("column {}", field.name()), e))
+    };
+    let columns = SCAN.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(Arc::clone(&SCAN), columns).map_err(|e| Error::corrupt("a batch of readings", e))
+}
+
 /// One stored reading (arrival).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StoredReading {
@@ -96,7 +132,7 @@ pub struct StoredReading {
     pub series: SeriesId,
     /// Event time, nanoseconds.
     pub time: i64,
-    /// Arrival time, nanoseconds.
+    /// Arrival time, nanoseconds; kept in whole milliseconds.
     pub arrival: i64,
     /// Its value.
     pub value: f64,
@@ -126,13 +162,15 @@ pub fn readings_to_batch<'a>(readings: &[StoredReading], key: impl Fn(SeriesId) 
     let instants = |of: fn(&StoredReading) -> i64| -> ArrayRef {
         Arc::new(TimestampNanosecondArray::from_iter_values(readings.iter().map(of)).with_timezone("UTC"))
     };
+    let millis = |r: &StoredReading| r.arrival.div_euclid(MILLISECOND);
+    let arrivals = TimestampMillisecondArray::from_iter_values(readings.iter().map(millis));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.series.0))),
         Arc::new(metric.finish()),
         Arc::new(device.finish()),
         Arc::new(tags.finish()),
         instants(|r| r.time),
-        instants(|r| r.arrival),
+        Arc::new(arrivals.with_timezone("UTC")),
         Arc::new(Float64Array::from_iter_values(readings.iter().map(|r| r.value))),
         Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.position))),
     ];
@@ -429,8 +467,8 @@ mod tests {
     #[test]
     fn readings_read_back() {
         let key = SeriesKey::new("t", &[("device_id", "d")]).expect("valid");
-        let reading = StoredReading { series: SeriesId(1), time: 2, arrival: 3, value: 4.0, position: 5 };
-        let batch = readings_to_batch(&[reading, reading], |_| &key);
+        let reading = StoredReading { series: SeriesId(1), time: 2, arrival: 3 * MILLISECOND, value: 4.0, position: 5 };
+        let batch = scanned(&readings_to_batch(&[reading, reading], |_| &key)).expect("own columns");
         assert_eq!(ReadingColumns::of(&batch).expect("own columns").get(1), reading);
     }
 }

@@ -8,8 +8,9 @@ use schemas::epoch::{Epoch, SeriesState, Snapshot};
 use schemas::gap::{Gap, GapHook};
 use schemas::lateness::LatenessTable;
 use schemas::selector::Selector;
+use schemas::time::MILLISECOND;
 use schemas::view::HistoryVersion;
-use schemas::{Batch, Clock, LogPosition, SeriesId, SeriesKey};
+use schemas::{ArrivalTime, Batch, Clock, LogPosition, SeriesId, SeriesKey};
 use tokio::sync::{Mutex, Semaphore, oneshot};
 
 use crate::decode::{Decoded, Format, Options, decode_known};
@@ -213,7 +214,9 @@ impl SpeedLayer {
         let overloaded = Error::Overloaded { reason: "too many readings wait for the log", retry_after_s: 1 };
         let _permit = self.waiting.try_acquire_many(bytes).map_err(|_| overloaded)?;
         let (ids, definitions) = self.shared.registry.resolve(&rows.keys)?;
-        let arrival = self.components.clock.now();
+        let now = self.components.clock.now();
+        // Whole milliseconds, as history keeps them: live and flushed readings tell the same.
+        let arrival = ArrivalTime(now.0 - now.0.rem_euclid(MILLISECOND));
         let mut answers = Vec::new();
         let spelled = rows.spelled;
         let batches = split((rows.series, rows.times, rows.values), &ids, definitions);

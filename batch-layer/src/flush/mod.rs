@@ -12,16 +12,16 @@ mod plan;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemas::epoch::{Epoch, Sealed, SeriesEpoch, SeriesState};
+use schemas::epoch::{Epoch, HotReading, Sealed, SeriesEpoch, SeriesState};
 use schemas::history::{StoredCell, StoredReading};
-use schemas::partial::Sketch;
+use schemas::partial::{SKETCH_READINGS_MIN, Sketch};
 use schemas::paths::{MIXED, ObjectKind, WHOLE, partition_label};
 use schemas::view::{FileRef, HistoryVersion, ObjectRef};
 use schemas::{Resolution, SeriesId, SeriesKey, TimeRange};
 
 use crate::catalog::{FlushCommit, SeriesCommit};
 use crate::error::{Error, Result};
-use crate::history::write::{Bounds, ReadingsWriter};
+use crate::history::write::{Bounds, CHUNK, ReadingsWriter};
 use crate::history::{encode_cells, encode_readings, encode_series};
 use crate::layer::{Inner, load_series};
 
@@ -82,12 +82,13 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
     let mut readings = Vec::new();
     for span in &plan.own {
         readings.extend(
-            encode_file(epoch, key, |series| series.arrivals(*span).collect())?.map(|(b, n)| (Some(*span), b, n)),
+            encode_file(epoch, key, |series, push| series.arrivals(*span).for_each(push))?
+                .map(|(b, n)| (Some(*span), b, n)),
         );
     }
     if plan.has_strays() {
-        let strays = |series: &SeriesEpoch| -> Vec<_> {
-            series.arrivals(TimeRange::ALL).filter(|r| !plan.owns(schemas::EventTime(r.time))).collect()
+        let strays = |series: &SeriesEpoch, push: &mut dyn FnMut(HotReading)| {
+            series.arrivals(TimeRange::ALL).filter(|r| !plan.owns(schemas::EventTime(r.time))).for_each(push);
         };
         readings.extend(encode_file(epoch, key, strays)?.map(|(b, n)| (None, b, n)));
     }
@@ -113,38 +114,40 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
 fn encode_file<'a>(
     epoch: &Epoch,
     key: impl Fn(SeriesId) -> &'a SeriesKey,
-    part: impl Fn(&SeriesEpoch) -> Vec<schemas::epoch::HotReading>,
+    part: impl Fn(&SeriesEpoch, &mut dyn FnMut(HotReading)),
 ) -> Result<Option<(bytes::Bytes, Bounds)>> {
     let mut writer = ReadingsWriter::new()?;
+    let mut rows: Vec<StoredReading> = Vec::with_capacity(CHUNK);
     for (id, series) in &epoch.series {
-        let rows: Vec<StoredReading> = part(series)
-            .into_iter()
-            .map(|r| StoredReading {
+        part(series, &mut |r| {
+            rows.push(StoredReading {
                 series: *id,
                 time: r.time,
                 arrival: epoch.arrival(r.frame).0,
                 value: r.value,
                 position: epoch.position(r.frame).0,
-            })
-            .collect();
-        writer.push(&rows, &key)?;
+            });
+        });
+        if rows.len() >= CHUNK {
+            writer.push(&rows, &key)?;
+            rows.clear();
+        }
     }
+    writer.push(&rows, &key)?;
     let (bytes, bounds) = writer.finish()?;
     Ok(bounds.map(|bounds| (bytes, bounds)))
 }
 
-/// The cells of a series with their sketches, which memory does without while the readings are hot.
+/// The cells of a series; those of many readings with sketches, which memory does without while the readings are hot.
 fn stored_cells(series: SeriesId, part: &SeriesEpoch, base: Resolution) -> Vec<StoredCell> {
-    let readings = part.resolved(TimeRange::ALL);
-    let mut rest = readings.as_slice();
     part.cells()
         .iter()
         .map(|cell| {
-            let end = base.bucket(schemas::EventTime(cell.bucket)).end.0;
-            let (inside, after) = rest.split_at(rest.partition_point(|r| r.time < end));
-            rest = after;
             let mut cell = cell.clone();
-            cell.partial.sketch = Some(Box::new(Sketch::of(inside.iter().map(|r| r.value))));
+            if cell.partial.count >= SKETCH_READINGS_MIN {
+                let readings = part.resolved(base.bucket(schemas::EventTime(cell.bucket)));
+                cell.partial.sketch = Some(Box::new(Sketch::of(readings.iter().map(|r| r.value))));
+            }
             let disordered = part.disordered().binary_search(&cell.bucket).is_ok();
             StoredCell { series, cell, disordered }
         })

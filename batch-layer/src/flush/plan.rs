@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
-use schemas::epoch::Epoch;
+use schemas::epoch::{Epoch, SeriesEpoch};
 use schemas::time::{DAY, HOUR, MINUTE};
 use schemas::view::HistoryVersion;
 use schemas::{EventTime, Resolution, TimeRange};
@@ -40,25 +40,38 @@ impl FlushPlan {
 /// Plans the flush of `epoch` into `version`.
 pub(super) fn plan(version: &HistoryVersion, epoch: &Epoch) -> FlushPlan {
     let new_partitions = new_partitions(version, epoch);
-    let mut spans = Spans { version, new: &new_partitions };
+    let spans = Spans { version, new: &new_partitions };
     let mut touched: BTreeMap<TimeRange, u64> = BTreeMap::new();
-    let mut current = (TimeRange::new(0, 0), 0);
-    for time in times(epoch) {
-        if !current.0.contains(time) {
-            *touched.entry(current.0).or_default() += current.1;
-            current = (spans.of(time), 0);
+    let mut current = TimeRange::new(0, 0);
+    for (series, (first, last)) in parts(epoch) {
+        if !current.contains(first) {
+            current = spans.of(first);
         }
-        current.1 += 1;
+        if current.contains(last) {
+            *touched.entry(current).or_default() += series.hot_len() as u64;
+            continue;
+        }
+        for time in times(series) {
+            if !current.contains(time) {
+                current = spans.of(time);
+            }
+            *touched.entry(current).or_default() += 1;
+        }
     }
-    *touched.entry(current.0).or_default() += current.1;
-    let touched: Vec<(TimeRange, u64)> = touched.into_iter().filter(|(_, rows)| *rows > 0).collect();
+    let touched: Vec<(TimeRange, u64)> = touched.into_iter().collect();
     let enough = |rows: u64| rows >= OWN_FILE_READINGS || touched.len() == 1;
     let own = touched.iter().filter(|(_, rows)| enough(*rows)).map(|(span, _)| *span).collect();
     FlushPlan { new_partitions, touched, own }
 }
 
-fn times(epoch: &Epoch) -> impl Iterator<Item = EventTime> {
-    epoch.series.iter().flat_map(|(_, series)| series.arrivals(TimeRange::ALL)).map(|r| EventTime(r.time))
+/// Each series that has readings, and its first and last event time: most lie in one partition as a whole.
+fn parts(epoch: &Epoch) -> impl Iterator<Item = (&SeriesEpoch, (EventTime, EventTime))> {
+    let bounds = |series: &SeriesEpoch| series.event_bounds().map(|(min, max)| (EventTime(min), EventTime(max)));
+    epoch.series.iter().filter_map(move |(_, series)| Some((series.as_ref(), bounds(series)?)))
+}
+
+fn times(series: &SeriesEpoch) -> impl Iterator<Item = EventTime> {
+    series.arrivals(TimeRange::ALL).map(|r| EventTime(r.time))
 }
 
 struct Spans<'a> {
@@ -67,7 +80,7 @@ struct Spans<'a> {
 }
 
 impl Spans<'_> {
-    fn of(&mut self, time: EventTime) -> TimeRange {
+    fn of(&self, time: EventTime) -> TimeRange {
         if let Some(partition) = self.version.partition_of(time) {
             return partition.span;
         }
@@ -83,29 +96,27 @@ struct Density {
     first: i64,
     last: i64,
     hours: std::collections::BTreeSet<i64>,
+    /// That of the last reading.
+    hour: TimeRange,
 }
 
 fn new_partitions(version: &HistoryVersion, epoch: &Epoch) -> Vec<TimeRange> {
     let mut months: BTreeMap<EventTime, Density> = BTreeMap::new();
     let mut known = TimeRange::new(0, 0);
     let mut month = month_of(EventTime(0));
-    let hour = Resolution::from_nanos(HOUR).expect("positive");
-    for time in times(epoch) {
-        if known.contains(time) {
+    for (series, (first, last)) in parts(epoch) {
+        if !known.contains(first) {
+            known = version.partition_of(first).map_or(known, |partition| partition.span);
+        }
+        if known.contains(first) && known.contains(last) {
             continue;
         }
-        if let Some(partition) = version.partition_of(time) {
-            known = partition.span;
-            continue;
+        for time in times(series).filter(|time| version.partition_of(*time).is_none()) {
+            if !month.contains(time) {
+                month = month_of(time);
+            }
+            months.entry(month.start).or_insert_with(|| Density::new(month, time)).count(time);
         }
-        if !month.contains(time) {
-            month = month_of(time);
-        }
-        let new = || Density { month, readings: 0, first: time.0, last: time.0, hours: Default::default() };
-        let density = months.entry(month.start).or_insert_with(new);
-        density.readings += 1;
-        (density.first, density.last) = (density.first.min(time.0), density.last.max(time.0));
-        density.hours.insert(hour.floor(time).0);
     }
     let mut spans: Vec<TimeRange> = Vec::new();
     for density in months.values() {
@@ -115,6 +126,21 @@ fn new_partitions(version: &HistoryVersion, epoch: &Epoch) -> Vec<TimeRange> {
 }
 
 impl Density {
+    fn new(month: TimeRange, time: EventTime) -> Self {
+        let (hours, hour) = (Default::default(), TimeRange::new(0, 0));
+        Self { month, readings: 0, first: time.0, last: time.0, hours, hour }
+    }
+
+    fn count(&mut self, time: EventTime) {
+        self.readings += 1;
+        (self.first, self.last) = (self.first.min(time.0), self.last.max(time.0));
+        if !self.hour.contains(time) {
+            let hour = Resolution::from_nanos(HOUR).expect("positive");
+            self.hour = hour.bucket(hour.floor(time));
+            self.hours.insert(self.hour.start.0);
+        }
+    }
+
     /// The widest spans that hold few enough readings and overlap no partition.
     fn spans(&self, version: &HistoryVersion) -> Vec<TimeRange> {
         // A burst says little about a day: less than five minutes counts as five.

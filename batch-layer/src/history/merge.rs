@@ -27,7 +27,9 @@ use schemas::view::FileRef;
 
 use crate::error::Result;
 use crate::history::objects::Objects;
-use crate::history::read::{SCAN, Selection, scan};
+use schemas::history::SCAN;
+
+use crate::history::read::{Selection, scan};
 use crate::history::{from_datafusion, to_datafusion};
 
 /// The selected readings of these files and of these batches of hot readings (each sorted, columns [`SCAN`]), sorted by

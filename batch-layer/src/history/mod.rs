@@ -17,7 +17,7 @@ pub mod write;
 
 pub use merge::{merged, merged_plan};
 pub use objects::Objects;
-pub use read::{SCAN, Selection, read_cells, read_series, scan};
+pub use read::{Selection, read_cells, read_series, scan};
 pub use write::{encode_cells, encode_readings, encode_series};
 
 use std::error::Error as StdError;

@@ -3,12 +3,12 @@
 //! Owns selections and which row groups of a file they need. Does not own the order between files (merge).
 
 use std::collections::VecDeque;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Schema, SchemaRef, TimestampNanosecondType, UInt64Type};
+use arrow::datatypes::{TimestampNanosecondType, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use schemas::cells::CellTable;
 use schemas::epoch::SeriesState;
-use schemas::history::{READINGS, ReadingColumns, StoredCell, batch_to_cells, batch_to_series};
+use schemas::history::{READINGS, ReadingColumns, SCAN, StoredCell, batch_to_cells, batch_to_series, scanned};
 use schemas::view::{FileRef, ObjectRef};
 use schemas::{EventTime, LogPosition, SeriesId, TimeRange};
 
@@ -28,13 +28,6 @@ use crate::history::objects::{ObjectReader, Objects};
 
 /// Rows of a batch of readings.
 const BATCH_ROWS: usize = 8192;
-
-/// The columns that a scan of readings yields: `series_id, event_time, arrival_time, value, position`.
-pub static SCAN: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let names = ["series_id", "event_time", "arrival_time", "value", "position"];
-    let fields = names.map(|name| READINGS.field_with_name(name).expect("readings have this column").clone());
-    Arc::new(Schema::new(fields.to_vec()))
-});
 
 /// Which readings are asked for.
 #[derive(Debug, Clone)]
@@ -161,9 +154,9 @@ impl Scan {
             match (reader.next().transpose(), *fit) {
                 (Err(e), _) => return Err(Error::corrupt(&self.path, e)),
                 (Ok(None), _) => self.current = None,
-                (Ok(Some(batch)), Fit::All) => return Ok(Some(batch)),
+                (Ok(Some(batch)), Fit::All) => return Ok(Some(scanned(&batch)?)),
                 (Ok(Some(batch)), _) => {
-                    let batch = self.selection.filter(batch)?;
+                    let batch = self.selection.filter(scanned(&batch)?)?;
                     if batch.num_rows() > 0 {
                         return Ok(Some(batch));
                     }

@@ -5,13 +5,13 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::record_batch::RecordBatch;
 use object_store::memory::InMemory;
-use schemas::history::{READINGS, ReadingColumns, StoredReading, readings_to_batch};
+use schemas::history::{ReadingColumns, StoredReading, readings_to_batch, scanned};
 use schemas::paths::{MIXED, ObjectKind};
 use schemas::view::FileRef;
 use schemas::{LogPosition, SeriesId, SeriesKey};
 
 use super::objects::Objects;
-use super::read::{SCAN, Selection};
+use super::read::Selection;
 use super::write::ReadingsWriter;
 
 static KEY: LazyLock<SeriesKey> = LazyLock::new(|| SeriesKey::new("t", &[("device_id", "d")]).expect("valid"));
@@ -50,9 +50,7 @@ pub(crate) async fn store_file(objects: &Objects, readings: &[StoredReading]) ->
 
 /// Readings as a batch of hot ones.
 pub(crate) fn hot(readings: &[StoredReading]) -> RecordBatch {
-    let columns: Vec<usize> =
-        SCAN.fields().iter().map(|f| READINGS.index_of(f.name()).expect("a column of readings")).collect();
-    readings_to_batch(readings, key).project(&columns).expect("readings have the columns of a scan")
+    scanned(&readings_to_batch(readings, key)).expect("readings have the columns of a scan")
 }
 
 /// The rows of batches with the columns of a scan.

@@ -28,7 +28,7 @@ pub(crate) const CELLS_GROUP: usize = 16 * 1024;
 /// Distinct values of a row group, eight bytes each, at which the dictionary is given up: a quarter of its rows.
 const VALUE_DICTIONARY_BYTES: usize = READINGS_GROUP / 4 * 8;
 /// Rows turned into columns at a time.
-const CHUNK: usize = 16 * 1024;
+pub(crate) const CHUNK: usize = 16 * 1024;
 /// Version of the file formats, written into every footer.
 const VERSION: &str = "1";
 

@@ -8,7 +8,7 @@ use datafusion::execution::TaskContext;
 use futures::TryStreamExt;
 use schemas::cells::Cell;
 use schemas::history::{ReadingColumns, StoredCell, StoredReading};
-use schemas::partial::Sketch;
+use schemas::partial::{SKETCH_READINGS_MIN, Sketch};
 use schemas::view::FileRef;
 use schemas::{EventTime, LogPosition, Partial, Resolution, SeriesId, TimeRange};
 
@@ -22,7 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 /// What a recompute found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Recomputed {
-    /// Cells with sketches, sorted by series and bucket; none is disordered.
+    /// Cells, with sketches where they hold many readings, sorted by series and bucket; none is disordered.
     pub cells: Vec<StoredCell>,
     /// Readings counted, each identity once.
     pub readings: u64,
@@ -129,7 +129,10 @@ impl Counting {
 
     fn close(&mut self) {
         let Some(OpenCell { series, bucket, mut partial }) = self.open.take() else { return };
-        partial.sketch = Some(Box::new(Sketch::of(self.values.drain(..))));
+        if partial.count >= SKETCH_READINGS_MIN {
+            partial.sketch = Some(Box::new(Sketch::of(self.values.iter().copied())));
+        }
+        self.values.clear();
         let cell = Cell { bucket: bucket.start.0, partial };
         self.cells.push(StoredCell { series: SeriesId(series), cell, disordered: false });
     }

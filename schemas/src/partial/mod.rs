@@ -8,7 +8,7 @@ mod exact;
 mod sketch;
 
 pub use exact::ExactSum;
-pub use sketch::{RELATIVE_ERROR, Sketch};
+pub use sketch::{RELATIVE_ERROR, SKETCH_READINGS_MIN, Sketch};
 
 use serde::{Deserialize, Serialize};
 

@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 
 /// A quantile read from a sketch is within this fraction of the value that it stands for.
 pub const RELATIVE_ERROR: f64 = 0.01;
+/// A cell of fewer readings is kept without a sketch: the readings themselves are not larger.
+pub const SKETCH_READINGS_MIN: u64 = 64;
 
 /// Natural logarithm of the ratio between neighbouring bins, `ln((1 + e) / (1 - e))`.
 const LN_GAMMA: f64 = 0.020_000_666_706_669_55;

@@ -27,7 +27,7 @@ pub(super) struct Asked {
 pub(super) enum Told {
     /// All that can.
     Merged,
-    /// Those that the view alone counts.
+    /// Those that the view alone counts, with a sketch.
     Untouched,
     /// None.
     Nothing,
@@ -155,7 +155,7 @@ impl<'a> Merge<'a> {
         }
         let told = match self.asked.told {
             Told::Merged => self.aligned,
-            Told::Untouched => self.aligned && !touched,
+            Told::Untouched => self.aligned && !touched && cells.iter().all(|f| f.cell.partial.sketch.is_some()),
             Told::Nothing => false,
         };
         if verdict == Verdict::Told && !told { Verdict::Raw } else { verdict }

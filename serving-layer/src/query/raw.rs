@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt64Array};
-use batch_layer::history::{SCAN, Selection};
+use batch_layer::history::Selection;
 use batch_layer::recompute::resolved;
 use schemas::epoch::{Epoch, Snapshot};
-use schemas::history::StoredReading;
+use schemas::history::{SCAN, StoredReading};
 use schemas::query::ViewKind;
 use schemas::view::FileRef;
 use schemas::{EventTime, LogPosition, Resolution, SeriesId, TimeRange};

@@ -20,10 +20,9 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{Stream, StreamExt};
-use schemas::history::ReadingColumns;
+use schemas::history::{ReadingColumns, SCAN};
 
 use super::ordering;
-use crate::history::read::SCAN;
 use crate::history::to_datafusion;
 
 /// What a deduplication has seen so far.

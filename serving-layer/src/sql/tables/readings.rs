@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
-use batch_layer::history::{SCAN, Selection, merged};
+use batch_layer::history::{Selection, merged};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::Result as DfResult;
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{LogicalPlanBuilder, cast, col, lit};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use schemas::epoch::{Epoch, HotReading, Snapshot};
+use schemas::history::SCAN;
 use schemas::history::{ReadingColumns, StoredReading};
 use schemas::{SeriesId, SeriesKey, TimeRange};
 
