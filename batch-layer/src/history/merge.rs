@@ -7,6 +7,7 @@
 //!   later row of its input, and of inputs the later one.
 
 mod dedup;
+mod gallop;
 
 pub use dedup::{Counts, DedupExec};
 
@@ -18,7 +19,6 @@ use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::expressions::Column;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, empty::EmptyExec};
@@ -65,7 +65,7 @@ pub fn merged_plan(
         let input = HotInput { schema: batch.schema(), batch, selection: selection.clone() };
         Arc::new(input) as Arc<dyn PartitionStream>
     });
-    let input = sorted_input(files.chain(hot).collect()).map_err(from_datafusion)?;
+    let input = sorted_inputs(files.chain(hot).collect()).map_err(from_datafusion)?;
     Ok(Arc::new(DedupExec::new(input)))
 }
 
@@ -78,17 +78,11 @@ pub(crate) fn ordering() -> LexOrdering {
     LexOrdering::new(["series_id", "event_time", "position"].map(ascending)).expect("three columns are not none")
 }
 
-fn sorted_input(partitions: Vec<Arc<dyn PartitionStream>>) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let inputs = partitions.len();
-    if inputs == 0 {
+fn sorted_inputs(partitions: Vec<Arc<dyn PartitionStream>>) -> DfResult<Arc<dyn ExecutionPlan>> {
+    if partitions.is_empty() {
         return Ok(Arc::new(EmptyExec::new(Arc::clone(&SCAN))));
     }
-    let table = StreamingTableExec::try_new(Arc::clone(&SCAN), partitions, None, [ordering()], false, None)?;
-    if inputs == 1 {
-        return Ok(Arc::new(table));
-    }
-    // Round robin among equal rows would let an earlier input win (MERGE-1).
-    Ok(Arc::new(SortPreservingMergeExec::new(ordering(), Arc::new(table)).with_round_robin_repartition(false)))
+    Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(&SCAN), partitions, None, [ordering()], false, None)?))
 }
 
 /// One file as a partition.

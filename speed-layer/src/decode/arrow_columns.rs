@@ -63,6 +63,31 @@ impl Text {
         Ok(Self::Utf8(texts.as_string().clone()))
     }
 
+    /// How many distinct texts there are at most, where rows are numbers of them.
+    pub(super) fn distinct(&self) -> Option<usize> {
+        match self {
+            Self::Dictionary(_, texts) => Some(texts.len()),
+            _ => None,
+        }
+    }
+
+    /// The number of the text in this row; `None` for null, and where rows have no numbers.
+    pub(super) fn number(&self, row: usize) -> Option<usize> {
+        match self {
+            Self::Dictionary(numbers, texts) => (*numbers.get(row)?).filter(|n| *n < texts.len()),
+            _ => None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Utf8(texts) => texts.len(),
+            Self::Large(texts) => texts.len(),
+            Self::View(texts) => texts.len(),
+            Self::Dictionary(numbers, _) => numbers.len(),
+        }
+    }
+
     /// The text in this row; `None` for null.
     pub(super) fn get(&self, row: usize) -> Option<&str> {
         match self {

@@ -14,7 +14,7 @@ use super::rows::{Rows, Tag};
 use super::{Decoded, Options, RowError, json_row, number};
 
 /// Decodes a CSV body.
-pub(super) fn decode(body: &[u8], options: &Options) -> Result<Decoded, Error> {
+pub(super) fn decode(body: &[u8], options: &Options, mut rows: Rows<'_>) -> Result<Decoded, Error> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(body);
     let mut record = ByteRecord::new();
@@ -23,7 +23,6 @@ pub(super) fn decode(body: &[u8], options: &Options) -> Result<Decoded, Error> {
         return Err(Error::invalid("body has no CSV header row"));
     }
     let header = Header::read(&record).map_err(|reason| Error::invalid(format!("CSV header row: {reason}")))?;
-    let mut rows = Rows::default();
     let mut lines = LineCounter::default();
     let mut index = 0;
     while reader.read_byte_record(&mut record).map_err(unreadable)? {
@@ -65,7 +64,7 @@ impl Header {
         Ok(Self { columns: Columns::find(names.iter().map(String::as_str))?, names })
     }
 
-    fn add(&self, rows: &mut Rows, record: &ByteRecord, options: &Options) -> Result<(), String> {
+    fn add(&self, rows: &mut Rows<'_>, record: &ByteRecord, options: &Options) -> Result<(), String> {
         if record.len() != self.names.len() {
             return Err(format!("row has {} cells, but the header row has {}", record.len(), self.names.len()));
         }

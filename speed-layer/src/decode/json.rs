@@ -11,12 +11,11 @@ use super::rows::Rows;
 use super::{Decoded, Options, RowError, json_row};
 
 /// Decodes one JSON document.
-pub(super) fn decode_document(body: &[u8], options: &Options) -> Result<Decoded, schemas::Error> {
+pub(super) fn decode_document(body: &[u8], options: &Options, mut rows: Rows<'_>) -> Result<Decoded, schemas::Error> {
     let text = std::str::from_utf8(body)
         .map_err(|e| schemas::Error::invalid(format!("body is not UTF-8 at byte {}", e.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let syntax = |e: serde_json::Error| schemas::Error::invalid(format!("body is not JSON: {e}"));
-    let mut rows = Rows::default();
     match text.trim_start().bytes().next() {
         None => return Err(schemas::Error::invalid("body is empty")),
         Some(b'[') => {
@@ -36,9 +35,8 @@ pub(super) fn decode_document(body: &[u8], options: &Options) -> Result<Decoded,
 }
 
 /// Decodes one JSON object a line; blank lines are skipped.
-pub(super) fn decode_lines(body: &[u8], options: &Options) -> Decoded {
+pub(super) fn decode_lines(body: &[u8], options: &Options, mut rows: Rows<'_>) -> Decoded {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let mut rows = Rows::default();
     let mut index = 0;
     for (line, bytes) in (1..).zip(body.split(|b| *b == b'\n')) {
         if bytes.trim_ascii().is_empty() {
@@ -58,18 +56,18 @@ pub(super) fn decode_lines(body: &[u8], options: &Options) -> Decoded {
     rows.finish()
 }
 
-fn add(rows: &mut Rows, text: &str, index: u64, line: Option<u64>, options: &Options) {
+fn add(rows: &mut Rows<'_>, text: &str, index: u64, line: Option<u64>, options: &Options) {
     if let Err(reason) = json_row::add(rows, text, options) {
         rows.reject(|| RowError { index, line, reason, text: Some(start_of(text.as_bytes())) });
     }
 }
 
-struct Elements<'r> {
-    rows: &'r mut Rows,
+struct Elements<'r, 'k> {
+    rows: &'r mut Rows<'k>,
     options: &'r Options,
 }
 
-impl<'de> Visitor<'de> for Elements<'_> {
+impl<'de> Visitor<'de> for Elements<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

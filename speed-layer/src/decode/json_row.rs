@@ -14,7 +14,7 @@ use super::rows::{Rows, Tag};
 use super::{Options, number};
 
 /// Adds the reading that this text spells, or says why it is none.
-pub(super) fn add(rows: &mut Rows, text: &str, options: &Options) -> Result<(), String> {
+pub(super) fn add(rows: &mut Rows<'_>, text: &str, options: &Options) -> Result<(), String> {
     let parts = parse_object::<Parts<'_>>(text, "a reading")?;
     if let Some(name) = parts.twice {
         return Err(format!("field {name:?} stands twice"));

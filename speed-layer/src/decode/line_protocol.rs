@@ -23,10 +23,10 @@ use schemas::time::clip;
 const LINES_PER_LOOK: usize = 2048;
 
 /// Decodes lines.
-pub(super) fn decode(body: &[u8], options: &Options, spellings: &Spellings) -> Decoded {
+pub(super) fn decode(body: &[u8], options: &Options, rows: Rows<'_>, spellings: &Spellings) -> Decoded {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let mut scanner = Scanner::new(body);
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(rows);
     let mut counter = LineCounter::default();
     let mut index = 0;
     let mut known = spellings.known();
@@ -68,9 +68,8 @@ struct Prefix<'a> {
     tags: Vec<Tag<'a>>,
 }
 
-#[derive(Default)]
-struct Lines<'a> {
-    rows: Rows,
+struct Lines<'a, 'k> {
+    rows: Rows<'k>,
     prefixes: Vec<Prefix<'a>>,
     prefix_numbers: Map<&'a [u8], u32>,
     series: Map<(u32, &'a [u8]), u32>,
@@ -78,7 +77,12 @@ struct Lines<'a> {
     numbers: Vec<(&'a [u8], f64, Option<SeriesId>)>,
 }
 
-impl<'a> Lines<'a> {
+impl<'a, 'k> Lines<'a, 'k> {
+    fn new(rows: Rows<'k>) -> Self {
+        let (prefixes, numbers) = (Vec::new(), Vec::new());
+        Self { rows, prefixes, prefix_numbers: Map::default(), series: Map::default(), numbers }
+    }
+
     fn scan(&mut self, scanner: &mut Scanner<'a>, options: &Options, known: &Known<'_>) -> Result<Line<'a>, String> {
         self.numbers.clear();
         let prefix = scanner.prefix()?;

@@ -32,6 +32,7 @@ mod tests;
 use schemas::SeriesKey;
 use schemas::time::Precision;
 
+use self::rows::Rows;
 use crate::spellings::{SeriesRef, Spelled, Spellings};
 
 /// How many refused rows are described; the rest are only counted.
@@ -117,11 +118,12 @@ pub(crate) fn decode_known(
     if body.is_empty() {
         return Err(schemas::Error::invalid("body is empty"));
     }
+    let rows = Rows::new(spellings);
     match format {
-        Format::Json => json::decode_document(body, options),
-        Format::Ndjson => Ok(json::decode_lines(body, options)),
-        Format::Csv => csv::decode(body, options),
-        Format::ArrowStream => arrow_stream::decode(body, options),
-        Format::LineProtocol => Ok(line_protocol::decode(body, options, spellings)),
+        Format::Json => json::decode_document(body, options, rows),
+        Format::Ndjson => Ok(json::decode_lines(body, options, rows)),
+        Format::Csv => csv::decode(body, options, rows),
+        Format::ArrowStream => arrow_stream::decode(body, options, rows),
+        Format::LineProtocol => Ok(line_protocol::decode(body, options, rows, spellings)),
     }
 }

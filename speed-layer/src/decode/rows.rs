@@ -12,7 +12,7 @@ use schemas::series::DEVICE_TAG;
 use schemas::time::clip;
 
 use super::{Decoded, MAX_ERRORS, RowError};
-use crate::spellings::{SeriesRef, Spelled};
+use crate::spellings::{SeriesRef, Spelled, Spellings};
 
 /// A map of this module's neighbours: fast, seeded anew in every map.
 pub(super) type Map<K, V> = HashMap<K, V, RandomState>;
@@ -24,17 +24,32 @@ pub(super) type Tag<'a> = (Cow<'a, str>, Cow<'a, str>);
 /// field, so that a small body could otherwise name gigabytes of keys.
 const KEY_BYTES_MAX: usize = 256 << 20;
 
+/// What a spelling in parts begins with: no line of line protocol does, as names hold no control characters.
+const IN_PARTS: u8 = 0;
+
 /// Collects the rows of one body.
-#[derive(Default)]
-pub(super) struct Rows {
+pub(super) struct Rows<'k> {
+    spellings: &'k Spellings,
     decoded: Decoded,
     by_key: Map<SeriesKey, u32>,
-    by_spelling: Map<Box<[u8]>, u32>,
+    by_spelling: Map<Box<[u8]>, SeriesRef>,
     spelling: Vec<u8>,
     key_bytes: usize,
 }
 
-impl Rows {
+impl<'k> Rows<'k> {
+    /// No rows yet; series may be known by their spelling.
+    pub(super) fn new(spellings: &'k Spellings) -> Self {
+        Self {
+            spellings,
+            decoded: Decoded::default(),
+            by_key: Map::default(),
+            by_spelling: Map::default(),
+            spelling: Vec::new(),
+            key_bytes: 0,
+        }
+    }
+
     /// How many good rows there are so far.
     pub(super) fn len(&self) -> usize {
         self.decoded.series.len()
@@ -67,9 +82,10 @@ impl Rows {
         }
     }
 
-    /// The number of the series with this metric, device (empty: none) and tags.
-    pub(super) fn series(&mut self, metric: &str, device: &str, tags: &[Tag<'_>]) -> Result<u32, String> {
+    /// The series with this metric, device (empty: none) and tags.
+    pub(super) fn series(&mut self, metric: &str, device: &str, tags: &[Tag<'_>]) -> Result<SeriesRef, String> {
         self.spelling.clear();
+        self.spelling.push(IN_PARTS);
         for part in [metric, device].into_iter().chain(tags.iter().flat_map(|(name, value)| [&**name, &**value])) {
             self.spelling.extend_from_slice(&part.len().to_le_bytes());
             self.spelling.extend_from_slice(part.as_bytes());
@@ -77,8 +93,19 @@ impl Rows {
         if let Some(&series) = self.by_spelling.get(self.spelling.as_slice()) {
             return Ok(series);
         }
-        let tags = with_device(device, tags)?;
-        let series = self.new_series(metric, &tags)?;
+        let known = self.spellings.known().fields(&self.spelling).series(b"");
+        let series = match known {
+            Some(id) => SeriesRef::known(id),
+            None => {
+                let number = self.new_series(metric, &with_device(device, tags)?)?;
+                self.decoded.spelled.push(Spelled {
+                    prefix: self.spelling.as_slice().into(),
+                    field: Box::default(),
+                    key: number,
+                });
+                SeriesRef::new(number)
+            }
+        };
         self.by_spelling.insert(self.spelling.as_slice().into(), series);
         Ok(series)
     }

@@ -17,13 +17,18 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::{Stream, StreamExt};
 use schemas::history::{ReadingColumns, SCAN};
 
+use super::gallop::Gallop;
 use super::ordering;
 use crate::history::to_datafusion;
+
+/// Batches of one input that wait to be merged.
+const BUFFERED: usize = 2;
 
 /// What a deduplication has seen so far.
 #[derive(Debug, Default)]
@@ -51,7 +56,7 @@ impl Counts {
     }
 }
 
-/// Tells the last row of each identity of a sorted input.
+/// Tells the last row of each identity of sorted inputs.
 ///
 /// To DataFusion's optimizer it is a leaf: rewriting what lies below could lose the order among equal positions.
 #[derive(Debug)]
@@ -62,7 +67,7 @@ pub struct DedupExec {
 }
 
 impl DedupExec {
-    /// Deduplicates `input`, which has one partition and the order of files of readings.
+    /// Merges and deduplicates the partitions of `input`, each in the order of files of readings.
     pub(super) fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let equivalences = EquivalenceProperties::new_with_orderings(input.schema(), [ordering()]);
         let partitioning = Partitioning::UnknownPartitioning(1);
@@ -70,6 +75,10 @@ impl DedupExec {
             PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, Boundedness::Bounded);
         let properties = Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative));
         Self { input, properties, counts: Arc::default() }
+    }
+
+    fn inputs(&self) -> usize {
+        self.input.properties().output_partitioning().partition_count()
     }
 
     /// What all executions of this plan have seen so far; complete when their streams have ended.
@@ -80,9 +89,7 @@ impl DedupExec {
 
 impl DisplayAs for DedupExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
-        let inputs =
-            self.input.children().first().map_or(1, |merge| merge.properties().output_partitioning().partition_count());
-        write!(f, "DedupExec: by=[series_id, event_time], keep=last, inputs={inputs}")
+        write!(f, "DedupExec: by=[series_id, event_time], keep=last, inputs={}", self.inputs())
     }
 }
 
@@ -111,7 +118,16 @@ impl ExecutionPlan for DedupExec {
     }
 
     fn execute(&self, partition: usize, ctx: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, ctx)?;
+        if partition > 0 {
+            return Err(DataFusionError::Internal("DedupExec has one partition".to_owned()));
+        }
+        let inputs = (0..self.inputs()).map(|i| self.input.execute(i, Arc::clone(&ctx)));
+        let mut inputs = inputs.collect::<DfResult<Vec<_>>>()?;
+        let input = match inputs.len() {
+            1 => inputs.remove(0),
+            // Each file is decoded by a task of its own.
+            _ => Box::pin(Gallop::new(inputs.into_iter().map(|input| spawn_buffered(input, BUFFERED)).collect())),
+        };
         Ok(Box::pin(Dedup { input, held: None, counts: Arc::clone(&self.counts) }))
     }
 }
@@ -200,6 +216,6 @@ impl RecordBatchStream for Dedup {
     }
 }
 
-fn columns_of(batch: &RecordBatch) -> DfResult<ReadingColumns<'_>> {
+pub(super) fn columns_of(batch: &RecordBatch) -> DfResult<ReadingColumns<'_>> {
     ReadingColumns::of(batch).map_err(|e| to_datafusion(e.into()))
 }
