@@ -3,6 +3,10 @@
 //! A histogram over log-spaced bins with exponential forgetting: O(1) per reading, a few hundred bytes per metric.
 //! Does not own what confidence makes of it (serving layer).
 
+mod curve;
+
+pub use curve::Curve;
+
 use crate::time::{DAY, MILLISECOND};
 
 /// Half-octave bins from one millisecond; the last holds all above 2^32 ms, about 50 days.
@@ -90,7 +94,8 @@ fn bin_of(lateness: i64) -> usize {
     if millis == 0 {
         return 0;
     }
-    let half_octaves = ((millis as f64).log2() * 2.0).floor() as usize;
+    // Of its square, the octaves are the half-octaves.
+    let half_octaves = u128::from(millis.unsigned_abs()).pow(2).ilog2() as usize;
     (1 + half_octaves).min(BINS - 1)
 }
 
