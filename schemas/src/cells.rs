@@ -13,11 +13,18 @@ pub struct Cell {
     pub partial: Partial,
 }
 
+/// Cells that are near each other.
+const NEAR: usize = 64;
+
 /// The cells inside a range of event time, of cells sorted by bucket. A bucket belongs to the range that holds its start.
 pub fn cells_in(cells: &[Cell], range: TimeRange) -> &[Cell] {
-    let start = cells.partition_point(|c| c.bucket < range.start.0);
-    let end = cells.partition_point(|c| c.bucket < range.end.0);
-    &cells[start..end.max(start)]
+    let rest = &cells[cells.partition_point(|c| c.bucket < range.start.0)..];
+    // Mostly few are asked for: their end is looked for nearby first, which is in the processor's cache.
+    let near = &rest[..rest.len().min(NEAR)];
+    match near.last() {
+        Some(last) if last.bucket < range.end.0 => &rest[..rest.partition_point(|c| c.bucket < range.end.0)],
+        _ => &near[..near.partition_point(|c| c.bucket < range.end.0)],
+    }
 }
 
 /// Cells of many series, sorted by series, then bucket; each pair once.

@@ -11,9 +11,9 @@
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Float64Builder, RecordBatch,
-    StringArray, StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampNanosecondBuilder, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Float64Builder, RecordBatch, StringArray,
+    StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray, TimestampNanosecondBuilder,
+    UInt64Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -51,25 +51,25 @@ pub static READINGS: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// Columns of a file of cells. `sum` and `sum_sq` are correctly rounded; `*_lo` and `rest` hold what rounding took away.
+/// Columns of a file of cells. `sum` and `sum_sq` are correctly rounded; `*_lo` and `rest` hold what rounding took away,
+/// null where it took nothing. A cell of one reading is told by `last_time` and `last`; what follows from them is null.
 pub static CELLS: LazyLock<SchemaRef> = LazyLock::new(|| {
-    let number = |name: &str| Field::new(name, DataType::Float64, false);
-    let instant = |name: &str| Field::new(name, instant_type(), false);
+    let derived = |name: &str| Field::new(name, DataType::Float64, true);
     Arc::new(Schema::new(vec![
         Field::new("series_id", DataType::UInt64, false),
-        instant("bucket"),
+        Field::new("bucket", instant_type(), false),
         Field::new("count", DataType::UInt64, false),
-        number("sum"),
-        number("sum_lo"),
-        number("sum_sq"),
-        number("sum_sq_lo"),
+        derived("sum"),
+        derived("sum_lo"),
+        derived("sum_sq"),
+        derived("sum_sq_lo"),
         Field::new("rest", DataType::Binary, true),
-        number("min"),
-        number("max"),
-        instant("first_time"),
-        number("first"),
-        instant("last_time"),
-        number("last"),
+        derived("min"),
+        derived("max"),
+        Field::new("first_time", instant_type(), true),
+        derived("first"),
+        Field::new("last_time", instant_type(), false),
+        Field::new("last", DataType::Float64, false),
         Field::new("sketch", DataType::Binary, true),
         Field::new("disordered", DataType::Boolean, false),
     ]))
@@ -190,44 +190,63 @@ pub struct StoredCell {
 
 /// The columns of these cells, in their order.
 pub fn cells_to_batch(cells: &[StoredCell]) -> RecordBatch {
-    let numbers = |of: &dyn Fn(&Partial) -> f64| -> ArrayRef {
-        Arc::new(Float64Array::from_iter_values(cells.iter().map(|c| of(&c.cell.partial))))
+    let several = |c: &StoredCell| c.cell.partial.count > 1;
+    let derived = |of: &dyn Fn(&Partial) -> f64| -> ArrayRef {
+        Arc::new(cells.iter().map(|c| several(c).then(|| of(&c.cell.partial))).collect::<Float64Array>())
     };
-    let instants = |of: &dyn Fn(&Cell) -> i64| -> ArrayRef {
-        Arc::new(TimestampNanosecondArray::from_iter_values(cells.iter().map(|c| of(&c.cell))).with_timezone("UTC"))
-    };
-    let (mut sum_lo, mut sq, mut sq_lo, mut sums) = (vec![], vec![], vec![], vec![]);
-    let mut rest = BinaryBuilder::new();
-    for StoredCell { cell: Cell { partial, .. }, .. } in cells {
-        let a = components(&partial.sum);
-        let b = components(&partial.sum_sq);
-        sums.push(a[0]);
-        sum_lo.push(a.get(1).copied().unwrap_or(0.0));
-        sq.push(b[0]);
-        sq_lo.push(b.get(1).copied().unwrap_or(0.0));
-        rest.append_option(encode_rest(a.get(2..).unwrap_or(&[]), b.get(2..).unwrap_or(&[])));
-    }
-    let float = |values: Vec<f64>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+    let instants = |values: TimestampNanosecondArray| -> ArrayRef { Arc::new(values.with_timezone("UTC")) };
+    let first_times = cells.iter().map(|c| several(c).then_some(c.cell.partial.first.time)).collect();
+    let last_times = TimestampNanosecondArray::from_iter_values(cells.iter().map(|c| c.cell.partial.last.time));
+    let buckets = TimestampNanosecondArray::from_iter_values(cells.iter().map(|c| c.cell.bucket));
+    let sums = Sums::of(cells);
     let sketches = BinaryArray::from_iter(cells.iter().map(|c| c.cell.partial.sketch.as_ref().map(|s| s.to_bytes())));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(cells.iter().map(|c| c.series.0))),
-        instants(&|c| c.bucket),
+        instants(buckets),
         Arc::new(UInt64Array::from_iter_values(cells.iter().map(|c| c.cell.partial.count))),
-        float(sums),
-        float(sum_lo),
-        float(sq),
-        float(sq_lo),
-        Arc::new(rest.finish()),
-        numbers(&|p| p.min),
-        numbers(&|p| p.max),
-        instants(&|c| c.partial.first.time),
-        numbers(&|p| p.first.value),
-        instants(&|c| c.partial.last.time),
-        numbers(&|p| p.last.value),
+        Arc::new(Float64Array::from(sums.sum)),
+        Arc::new(Float64Array::from(sums.sum_lo)),
+        Arc::new(Float64Array::from(sums.sum_sq)),
+        Arc::new(Float64Array::from(sums.sum_sq_lo)),
+        Arc::new(BinaryArray::from_iter(sums.rest)),
+        derived(&|p| p.min),
+        derived(&|p| p.max),
+        instants(first_times),
+        derived(&|p| p.first.value),
+        instants(last_times),
+        Arc::new(Float64Array::from_iter_values(cells.iter().map(|c| c.cell.partial.last.value))),
         Arc::new(sketches),
         Arc::new(BooleanArray::from_iter(cells.iter().map(|c| Some(c.disordered)))),
     ];
     RecordBatch::try_new(Arc::clone(&CELLS), columns).expect("columns match the schema")
+}
+
+/// The sums of cells in columns.
+#[derive(Default)]
+struct Sums {
+    sum: Vec<Option<f64>>,
+    sum_lo: Vec<Option<f64>>,
+    sum_sq: Vec<Option<f64>>,
+    sum_sq_lo: Vec<Option<f64>>,
+    rest: Vec<Option<Vec<u8>>>,
+}
+
+impl Sums {
+    fn of(cells: &[StoredCell]) -> Self {
+        let mut sums = Self::default();
+        for StoredCell { cell: Cell { partial, .. }, .. } in cells {
+            let (sum, sum_sq) = match partial.count {
+                1 => (vec![], vec![]),
+                _ => (components(&partial.sum), components(&partial.sum_sq)),
+            };
+            sums.sum.push(sum.first().copied());
+            sums.sum_lo.push(sum.get(1).copied());
+            sums.sum_sq.push(sum_sq.first().copied());
+            sums.sum_sq_lo.push(sum_sq.get(1).copied());
+            sums.rest.push(encode_rest(sum.get(2..).unwrap_or(&[]), sum_sq.get(2..).unwrap_or(&[])));
+        }
+        sums
+    }
 }
 
 /// The components of a sum; of one too large for a double, infinity.
@@ -276,22 +295,38 @@ pub fn batch_to_cells(batch: &RecordBatch) -> Result<Vec<StoredCell>> {
     let rest = columns.binary("rest")?;
     let sketch = batch.column_by_name("sketch").and_then(|c| c.as_binary_opt::<i32>());
     let disordered = columns.get("disordered")?.as_boolean_opt().ok_or_else(|| columns.wrong("disordered"))?;
+    let sum_of = |hi: &Float64Array, lo: &Float64Array, i: usize, rest: Vec<f64>| {
+        if hi.is_null(i) {
+            return Err(Error::corrupt("cell", "a cell of several readings has no sum"));
+        }
+        sum_of(hi.value(i), if lo.is_null(i) { 0.0 } else { lo.value(i) }, rest)
+    };
+    let partial_of = |i: usize| -> Result<Partial> {
+        let last = Stamped { time: last_time.value(i), value: last.value(i) };
+        if counts.value(i) == 1 {
+            return Ok(Partial::of(last.time, last.value));
+        }
+        let (sum_rest, sq_rest) = if rest.is_null(i) { (vec![], vec![]) } else { decode_rest(rest.value(i))? };
+        if [min, max, first].iter().any(|column| column.is_null(i)) || first_time.is_null(i) {
+            return Err(Error::corrupt("cell", "a cell of several readings tells only one"));
+        }
+        Ok(Partial {
+            count: counts.value(i),
+            sum: sum_of(sum, sum_lo, i, sum_rest)?,
+            sum_sq: sum_of(sq, sq_lo, i, sq_rest)?,
+            min: min.value(i),
+            max: max.value(i),
+            first: Stamped { time: first_time.value(i), value: first.value(i) },
+            last,
+            sketch: None,
+        })
+    };
     (0..batch.num_rows())
         .map(|i| {
-            let (sum_rest, sq_rest) = if rest.is_null(i) { (vec![], vec![]) } else { decode_rest(rest.value(i))? };
-            let partial = Partial {
-                count: counts.value(i),
-                sum: sum_of(sum.value(i), sum_lo.value(i), sum_rest)?,
-                sum_sq: sum_of(sq.value(i), sq_lo.value(i), sq_rest)?,
-                min: min.value(i),
-                max: max.value(i),
-                first: Stamped { time: first_time.value(i), value: first.value(i) },
-                last: Stamped { time: last_time.value(i), value: last.value(i) },
-                sketch: match sketch {
-                    Some(column) if !column.is_null(i) => Some(Box::new(Sketch::from_bytes(column.value(i))?)),
-                    _ => None,
-                },
-            };
+            let mut partial = partial_of(i)?;
+            if let Some(sketch) = sketch.filter(|column| !column.is_null(i)) {
+                partial.sketch = Some(Box::new(Sketch::from_bytes(sketch.value(i))?));
+            }
             let cell = Cell { bucket: buckets.value(i), partial };
             Ok(StoredCell { series: SeriesId(series.value(i)), cell, disordered: disordered.value(i) })
         })

@@ -3,6 +3,10 @@
 //! A histogram over log-spaced bins with exponential forgetting: O(1) per reading, a few hundred bytes per metric.
 //! Does not own what confidence makes of it (serving layer).
 
+mod curve;
+
+pub use curve::Curve;
+
 use crate::time::{DAY, MILLISECOND};
 
 /// Half-octave bins from one millisecond; the last holds all above 2^32 ms, about 50 days.
@@ -90,9 +94,9 @@ fn bin_of(lateness: i64) -> usize {
     if millis == 0 {
         return 0;
     }
-    let octave = millis.ilog2();
-    let upper_half = i128::from(millis).pow(2) >= 1 << (2 * octave + 1);
-    (1 + 2 * octave as usize + usize::from(upper_half)).min(BINS - 1)
+    // Of its square, the octaves are the half-octaves.
+    let half_octaves = u128::from(millis.unsigned_abs()).pow(2).ilog2() as usize;
+    (1 + half_octaves).min(BINS - 1)
 }
 
 /// The lower edge of a bin in nanoseconds.

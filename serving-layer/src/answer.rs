@@ -1,4 +1,4 @@
-//! The form of an answer, as it goes out over HTTP.
+//! An answer to a metric query. Does not own its text (`http`).
 
 use std::collections::BTreeMap;
 
@@ -78,30 +78,8 @@ pub struct Point {
     pub calibrated: bool,
 }
 
-impl Serialize for Point {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("time", &self.time.to_string())?;
-        for value in &self.values {
-            map.serialize_entry(value.aggregate.name(), &value.value)?;
-        }
-        map.serialize_entry("data_points", &self.data_points)?;
-        map.serialize_entry("batch_points", &self.batch_points)?;
-        map.serialize_entry("speed_points", &self.speed_points)?;
-        map.serialize_entry("source", &self.source)?;
-        map.serialize_entry("state", &self.state)?;
-        map.serialize_entry("completeness", &self.completeness)?;
-        map.serialize_entry("confidence_score", &self.confidence_score)?;
-        map.serialize_entry("calibrated", &self.calibrated)?;
-        let intervals: BTreeMap<&str, Option<Interval>> =
-            self.values.iter().map(|v| (v.aggregate.name(), v.interval)).collect();
-        map.serialize_entry("interval", &intervals)?;
-        map.end()
-    }
-}
-
 /// The points of one series or group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SeriesAnswer {
     /// The metric; empty for a group over several metrics.
     pub metric: String,
@@ -125,15 +103,15 @@ pub struct AsOf {
 impl Serialize for AsOf {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("position", &self.position)?;
         map.serialize_entry("generation", &self.generation)?;
+        map.serialize_entry("position", &self.position)?;
         map.serialize_entry("watermark", &self.watermark.map(|t| t.to_string()))?;
         map.end()
     }
 }
 
 /// An answer to a metric query.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// Series or groups with points, sorted by `metric_key`.
     pub series: Vec<SeriesAnswer>,

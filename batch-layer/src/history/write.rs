@@ -200,7 +200,11 @@ fn readings_properties() -> WriterProperties {
 fn cells_properties() -> WriterProperties {
     let builder = properties("cells", CELLS_GROUP, &[0, 1]);
     let builder = delta(builder, &["series_id", "bucket", "count", "first_time", "last_time"]);
-    // Sketches rarely repeat; a dictionary of them would only be built to be thrown away.
+    // Sums and sketches rarely repeat; a dictionary of them would only be built to be thrown away.
+    let builder = ["sum", "sum_lo", "sum_sq", "sum_sq_lo"].into_iter().fold(builder, |builder, name| {
+        let builder = builder.set_column_dictionary_enabled(column(name), false);
+        builder.set_column_encoding(column(name), Encoding::BYTE_STREAM_SPLIT)
+    });
     builder
         .set_column_dictionary_enabled(column("sketch"), false)
         .set_column_statistics_enabled(column("sketch"), EnabledStatistics::None)

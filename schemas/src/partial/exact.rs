@@ -28,7 +28,23 @@ impl ExactSum {
     }
 
     /// Adds a value. Infinite values stick: the sum is infinite from then on.
+    ///
+    /// Whether a rounding error is zero can't be foreseen, so the usual way does not ask: all three doubles take part.
     pub fn add(&mut self, value: f64) {
+        let [a, b, c] = self.parts;
+        let (a, error) = two_sum(a, value);
+        let (b, error) = two_sum(b, error);
+        let (c, error) = two_sum(c, error);
+        // No error is left: nothing on the way was infinite, nor is there anything for the wide part.
+        if error == 0.0 {
+            self.parts = [a, b, c];
+        } else {
+            self.add_with_care(value);
+        }
+    }
+
+    #[cold]
+    fn add_with_care(&mut self, value: f64) {
         let mut carry = value;
         for i in 0..self.parts.len() {
             let part = self.parts[i];

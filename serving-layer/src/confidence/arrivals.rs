@@ -3,7 +3,7 @@
 //! Owns the distribution before anything is known of it (the prior tail) and the integral of lateness over a bucket.
 //! Does not own the lateness table (`schemas`), nor what became of a particular series.
 
-use schemas::lateness::LatenessTable;
+use schemas::lateness::Curve;
 use schemas::{ArrivalTime, TimeRange};
 
 /// Cells of the quadrature. They narrow towards the newest end with the fourth power: of an hour the first is 3 ms.
@@ -42,7 +42,7 @@ impl Prior {
 
 /// The share of readings that come later than `age` nanoseconds after they happened: what the table saw, and the
 /// prior with the weight of one reading (in the place of the table's own half reading to either side).
-pub(super) fn after(table: Option<&LatenessTable>, prior: Prior, age: f64) -> f64 {
+pub(super) fn after(table: Option<&Curve>, prior: Prior, age: f64) -> f64 {
     if age < 0.0 {
         return 1.0;
     }
@@ -70,7 +70,7 @@ pub struct Arrivals {
 
 impl Arrivals {
     /// Integrates `1 - F(now - u)` over the elapsed part of the bucket, by trapezes: O(1).
-    pub(super) fn of(bucket: TimeRange, now: ArrivalTime, table: Option<&LatenessTable>, prior: Prior) -> Self {
+    pub(super) fn of(bucket: TimeRange, now: ArrivalTime, table: Option<&Curve>, prior: Prior) -> Self {
         let (start, end) = (bucket.start.0, bucket.end.0.max(bucket.start.0));
         let elapsed = now.0.clamp(start, end);
         let mut arrivals = Self {
@@ -85,16 +85,25 @@ impl Arrivals {
         if length <= 0.0 {
             return arrivals;
         }
-        let after_node = |i: usize| after(table, prior, arrivals.age + length * node(i));
+        let after_node = |i: usize| after(table, prior, arrivals.age + length * NODE[i]);
         let (mut newer, oldest) = (after_node(0), after_node(NODES));
         let (steep, newest) = (arrivals.age < OLD * length, newer);
+        let mut late = 0.0;
         for i in 1..=NODES {
-            let older = if steep { after_node(i) } else { newest + (oldest - newest) * node(i) };
-            let width = length * (node(i) - node(i - 1));
-            arrivals.late[i] = arrivals.late[i - 1] + width * 0.5 * (newer + older);
+            let older = if steep { after_node(i) } else { newest + (oldest - newest) * NODE[i] };
+            let width = length * (NODE[i] - NODE[i - 1]);
+            late += width * 0.5 * (newer + older);
+            arrivals.late[i] = late;
             newer = older;
         }
         arrivals
+    }
+
+    /// Whether working them out takes long: where a bucket is young, lateness must be looked up at every node.
+    pub(super) fn dear(bucket: TimeRange, now: ArrivalTime) -> bool {
+        let (start, end) = (bucket.start.0, bucket.end.0.max(bucket.start.0));
+        let elapsed = now.0.clamp(start, end);
+        between(elapsed, now.0) < OLD * between(start, elapsed)
     }
 
     /// The share of the whole bucket's readings that is expected to have arrived; of what has not elapsed, none has.
@@ -103,12 +112,8 @@ impl Arrivals {
         if width > 0.0 { ((between(self.start, self.elapsed) - self.late[NODES]) / width).clamp(0.0, 1.0) } else { 1.0 }
     }
 
-    /// Nanoseconds of `[from, to)`, within the elapsed part, whose readings are still on their way.
-    pub(super) fn late(&self, from: i64, to: i64) -> f64 {
-        (self.late_since(from) - self.late_since(to)).max(0.0)
-    }
-
-    fn late_since(&self, from: i64) -> f64 {
+    /// Nanoseconds since `from`, within the elapsed part, whose readings are still on their way.
+    pub(super) fn late_since(&self, from: i64) -> f64 {
         let length = between(self.start, self.elapsed);
         let back = between(from, self.elapsed).clamp(0.0, length);
         if back <= 0.0 {
@@ -116,15 +121,22 @@ impl Arrivals {
         }
         let share = back / length;
         let i = ((share.sqrt().sqrt() * NODES as f64) as usize).min(NODES - 1);
-        let inside = ((share - node(i)) / (node(i + 1) - node(i))).clamp(0.0, 1.0);
+        let inside = ((share - NODE[i]) / (NODE[i + 1] - NODE[i])).clamp(0.0, 1.0);
         self.late[i] + inside * (self.late[i + 1] - self.late[i])
     }
 }
 
-/// Where the quadrature looks: the share of the elapsed part that is newer than its `i`-th point.
-fn node(i: usize) -> f64 {
-    (i as f64 / NODES as f64).powi(4)
-}
+/// Where the quadrature looks: the share of the elapsed part that is newer than its `i`-th point, `(i / NODES)^4`.
+const NODE: [f64; NODES + 1] = {
+    let mut nodes = [0.0; NODES + 1];
+    let mut i = 0;
+    while i <= NODES {
+        let share = i as f64 / NODES as f64;
+        nodes[i] = share * share * share * share;
+        i += 1;
+    }
+    nodes
+};
 
 /// Nanoseconds from one instant to another, without overflow.
 pub(super) fn between(from: i64, to: i64) -> f64 {
@@ -136,6 +148,7 @@ pub(super) fn between(from: i64, to: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use schemas::lateness::LatenessTable;
     use schemas::time::{DAY, HOUR, MILLISECOND, SECOND};
 
     use super::*;
@@ -154,14 +167,16 @@ mod tests {
         for i in 0..30_000 {
             table.observe((i % 1000) * 10 * MILLISECOND);
         }
+        let table = Curve::of(&table);
         // Uniform delays up to ten seconds: of a bucket that just ended, ten seconds hold half of their readings back.
         for (width, late) in [(10 * SECOND, 5.0), (60 * SECOND, 5.0), (HOUR, 5.0)] {
             let now = ArrivalTime(width);
             let arrivals = Arrivals::of(TimeRange::new(0, width), now, Some(&table), Prior::of(DAY));
-            let found = arrivals.late(0, width) / SECOND as f64;
+            let between = |from: i64, to: i64| arrivals.late_since(from) - arrivals.late_since(to);
+            let found = between(0, width) / SECOND as f64;
             // The table's own bins are half an octave wide.
             assert!((found - late).abs() < 0.4, "{width}: {found}");
-            let parts = arrivals.late(0, width / 3) + arrivals.late(width / 3, width);
+            let parts = between(0, width / 3) + between(width / 3, width);
             assert!((parts / SECOND as f64 - found).abs() < 1e-6);
         }
     }

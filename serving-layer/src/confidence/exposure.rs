@@ -10,6 +10,8 @@
 //! ```
 
 use schemas::epoch::Tail;
+use schemas::lateness::Curve;
+use schemas::{ArrivalTime, TimeRange};
 
 use super::Evidence;
 use super::arrivals::{self, Arrivals, Prior, between};
@@ -25,24 +27,62 @@ const UNKNOWN_BUCKETS: f64 = 0.1;
 /// The probability, before it is silent, that a source has just stopped.
 const STOPPED: f64 = 0.01;
 
-/// What is known of a series' rate before this bucket: so many readings in so many nanoseconds.
+/// What is known of a series at one moment, whatever the bucket: make it once for all buckets of a series.
+#[derive(Debug, Clone, Copy)]
+pub struct Past<'a> {
+    tail: Option<&'a Tail>,
+    /// Its usual gap, if it has one.
+    cadence: Option<f64>,
+    /// The readings that the usual gap is worth.
+    worth: f64,
+    silence: Silence,
+}
+
+impl<'a> Past<'a> {
+    pub(super) fn of(tail: Option<&'a Tail>, lateness: Option<&Curve>, now: ArrivalTime, prior: Prior) -> Self {
+        let cadence = tail.map(|t| t.cadence).filter(|c| c.is_finite() && *c > 0.0);
+        let in_order = cadence.map_or(0.0, |cadence| 1.0 - arrivals::after(lateness, prior, cadence));
+        let silence = tail.zip(cadence).and_then(|(tail, cadence)| Silence::of(tail, cadence, lateness, now, prior));
+        Self { tail, cadence, worth: PRIOR_READINGS * in_order * in_order, silence: silence.unwrap_or(Silence::NONE) }
+    }
+
+    /// The step between the two newest readings; 0 where there is none.
+    pub(super) fn step(&self) -> f64 {
+        let step = self.tail.and_then(|tail| tail.previous.map(|(_, previous)| (tail.value - previous).abs()));
+        step.filter(|step| step.is_finite()).unwrap_or(0.0)
+    }
+
+    /// What is known of its rate before this bucket.
+    pub(super) fn habit(&self, arrivals: &Arrivals) -> Habit {
+        let width = between(arrivals.start, arrivals.end).max(1.0);
+        match self.cadence {
+            Some(cadence) => {
+                let readings = self.worth.min(PRIOR_BUCKETS * width / cadence);
+                Habit { readings, exposure: readings * cadence }
+            }
+            None => Habit { readings: UNKNOWN_READINGS, exposure: UNKNOWN_BUCKETS * width },
+        }
+    }
+
+    /// Its silence, as far as this bucket knows of it.
+    pub(super) fn silence(&self, bucket: TimeRange) -> Silence {
+        if self.silence.due >= bucket.end.0 { Silence::NONE } else { self.silence }
+    }
+
+    /// The time from which on it has been there: one gap before its earliest reading, so that a new series is not taken
+    /// for a slow one.
+    fn lived_since(&self, first: i64) -> i64 {
+        match (self.tail, self.cadence) {
+            (Some(tail), Some(cadence)) => tail.earliest.min(first).saturating_sub(cadence as i64),
+            _ => i64::MIN,
+        }
+    }
+}
+
+/// What is known of a series' rate before a bucket: so many readings in so many nanoseconds.
 pub(super) struct Habit {
     pub(super) readings: f64,
     pub(super) exposure: f64,
-}
-
-impl Habit {
-    pub(super) fn of(evidence: &Evidence<'_>, arrivals: &Arrivals, prior: Prior) -> Self {
-        let width = between(arrivals.start, arrivals.end).max(1.0);
-        match cadence(evidence.tail) {
-            Some(cadence) => {
-                let in_order = 1.0 - arrivals::after(evidence.lateness, prior, cadence);
-                let readings = (PRIOR_READINGS * in_order * in_order).min(PRIOR_BUCKETS * width / cadence);
-                Self { readings, exposure: readings * cadence }
-            }
-            None => Self { readings: UNKNOWN_READINGS, exposure: UNKNOWN_BUCKETS * width },
-        }
-    }
 }
 
 /// Whether a source has fallen silent: readings were due and have not come.
@@ -50,6 +90,7 @@ impl Habit {
 /// Then the table, learned from what did arrive, no longer speaks for it: either it stopped and nothing is missing,
 /// or all is held back somewhere. Held readings are believed in with the prior's tail of the time since it last
 /// spoke, so that a source that stopped shows a low score at first and does not keep its last bucket open for ever.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Silence {
     /// Probability that it has.
     pub(super) sure: f64,
@@ -62,21 +103,22 @@ pub(super) struct Silence {
 }
 
 impl Silence {
+    /// Of a source that speaks.
+    const NONE: Self = Self { sure: 0.0, due: i64::MAX, held: 0.0, since: 0.0 };
+
     /// With `x` readings that should have arrived by now and did not, `P(silent) = 1 - 1 / (1 + o (e^x - 1))`, `o` the
     /// odds beforehand (P(alive) of Schmittlein, Morrison and Colombo 1987). `x` is `1/cadence * integral F` over the
-    /// time since its newest reading, from below: `3/4 s F(s/4)`.
-    pub(super) fn of(evidence: &Evidence<'_>, prior: Prior) -> Self {
-        let none = Self { sure: 0.0, due: i64::MAX, held: 0.0, since: 0.0 };
-        let (Some(tail), Some(cadence)) = (evidence.tail, cadence(evidence.tail)) else { return none };
+    /// time since its newest reading, from below: `3/4 s F(s/4)`. `None` where no reading is due yet.
+    fn of(tail: &Tail, cadence: f64, lateness: Option<&Curve>, now: ArrivalTime, prior: Prior) -> Option<Self> {
         let due = tail.time.saturating_add(cadence as i64);
-        let since = between(tail.time, evidence.now.0);
-        if due >= evidence.bucket.end.0.min(evidence.now.0) || since <= 0.0 {
-            return none;
+        let since = between(tail.time, now.0);
+        if due >= now.0 || since <= 0.0 {
+            return None;
         }
-        let arrived = 1.0 - arrivals::after(evidence.lateness, prior, since / 4.0);
+        let arrived = 1.0 - arrivals::after(lateness, prior, since / 4.0);
         let x = 0.75 * since / cadence * arrived;
         let sure = 1.0 - 1.0 / (1.0 + STOPPED * x.min(100.0).exp_m1());
-        Self { sure, due, held: prior.after(between(tail.arrival.0, evidence.now.0)), since }
+        Some(Self { sure, due, held: prior.after(between(tail.arrival.0, now.0)), since })
     }
 
     /// Probability that it speaks for the rest of the bucket. A silent source is believed to come back with odds that
@@ -103,35 +145,40 @@ pub(super) struct Stretches {
 }
 
 impl Stretches {
-    pub(super) fn of(evidence: &Evidence<'_>, arrivals: &Arrivals, silence: &Silence, prior: Prior) -> Self {
+    pub(super) fn of(
+        past: &Past<'_>,
+        evidence: &Evidence<'_>,
+        arrivals: &Arrivals,
+        silence: &Silence,
+        prior: Prior,
+    ) -> Self {
         let (first, last) = (evidence.partial.first.time, evidence.partial.last.time);
-        let start = lived_since(evidence.tail, first).clamp(arrivals.start, arrivals.elapsed);
+        let start = past.lived_since(first).clamp(arrivals.start, arrivals.elapsed);
         let elapsed = arrivals.elapsed;
         // A source whose clock runs ahead has spoken for more of the bucket than has elapsed.
         let front = last.clamp(elapsed, arrivals.end);
-        let due = silence.due.clamp(start, elapsed);
+        let late_since_start = arrivals.late_since(start);
 
-        let late = revised_at_least(evidence, prior, start, elapsed, arrivals.late(start, elapsed));
+        let late = revised_at_least(evidence, prior, start, elapsed, late_since_start.max(0.0));
         let spoken = between(start, elapsed) - late + between(elapsed, front);
-        let held = silence.sure * (between(due, elapsed) - arrivals.late(due, elapsed)).max(0.0);
+        let held = held(arrivals, silence, silence.due.clamp(start, elapsed));
         Self {
             spoken: (spoken - held).max(0.0),
             late,
             held,
             ahead: between(front, arrivals.end),
-            newer: arrivals.late(last.clamp(start, elapsed), elapsed),
-            older: arrivals.late(start, first.clamp(start, elapsed)),
+            newer: arrivals.late_since(last.clamp(start, elapsed)).max(0.0),
+            older: (late_since_start - arrivals.late_since(first.clamp(start, elapsed))).max(0.0),
         }
     }
 }
 
-/// The time from which on a series has been there: one gap before its earliest reading, so that a new series is not
-/// taken for a slow one.
-fn lived_since(tail: Option<&Tail>, first: i64) -> i64 {
-    match (tail, cadence(tail)) {
-        (Some(tail), Some(cadence)) => tail.earliest.min(first).saturating_sub(cadence as i64),
-        _ => i64::MIN,
+fn held(arrivals: &Arrivals, silence: &Silence, due: i64) -> f64 {
+    if silence.sure == 0.0 {
+        return 0.0;
     }
+    let late = arrivals.late_since(due).max(0.0);
+    silence.sure * (between(due, arrivals.elapsed) - late).max(0.0)
 }
 
 /// A bucket that changed after it was final has shown the table wrong: at least what the prior holds late is.
@@ -141,8 +188,4 @@ fn revised_at_least(evidence: &Evidence<'_>, prior: Prior, start: i64, elapsed: 
     } else {
         late
     }
-}
-
-fn cadence(tail: Option<&Tail>) -> Option<f64> {
-    tail.map(|t| t.cadence).filter(|c| c.is_finite() && *c > 0.0)
 }

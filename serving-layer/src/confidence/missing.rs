@@ -34,15 +34,16 @@ impl Missing {
         self.none_of(1.0)
     }
 
-    /// Mean and variance of `R` where it is not 0.
-    pub(super) fn moments_if_any(&self) -> (f64, f64) {
-        let any = -self.log_none(1.0).exp_m1();
+    /// `P(R = 0)`, and mean and variance of `R` where it is not 0.
+    pub(super) fn none_and_some(&self) -> (f64, (f64, f64)) {
+        let log_none = self.log_none(1.0);
+        let any = -log_none.exp_m1();
         if any <= 0.0 {
-            return (1.0, 0.0);
+            return (log_none.exp(), (1.0, 0.0));
         }
         let mean = (self.mean / any).max(1.0);
         let square = (self.mean + self.extra + self.mean * self.mean) / any;
-        (mean, (square - mean * mean).max(0.0))
+        (log_none.exp(), (mean, (square - mean * mean).max(0.0)))
     }
 
     /// `P(R <= k)`.
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_rare_reading_is_one_reading() {
-        let (mean, variance) = Missing { mean: 1e-9, extra: 0.0 }.moments_if_any();
+        let (_, (mean, variance)) = Missing { mean: 1e-9, extra: 0.0 }.none_and_some();
         assert!((mean - 1.0).abs() < 1e-6 && variance < 1e-6);
     }
 }

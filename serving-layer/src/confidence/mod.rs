@@ -5,8 +5,9 @@
 //! for structural reasons (the caller sets the score to null then), the labels that past scores are measured by.
 //!
 //! ```text
-//! lateness table ─► arrivals ─┐  (per metric and bucket)
-//! partial, tail ──────────────┴─► outlook ─► merge over a group ─► assess ─► completeness, intervals, score
+//! lateness curve ─► arrivals ─┐  (per metric and bucket)
+//! tail ─► past ───────────────┤  (per series)
+//! partial ────────────────────┴─► outlook ─► merge over a group ─► assess ─► completeness, intervals, score
 //! ```
 //!
 //! Invariants: completeness and score are finite and within `0..=1`, the score below 1; an interval is finite, holds
@@ -17,6 +18,7 @@
 
 mod arrivals;
 mod exposure;
+mod metric;
 mod missing;
 mod model;
 mod normal;
@@ -24,6 +26,8 @@ mod outlook;
 mod values;
 
 pub use arrivals::Arrivals;
+pub use exposure::Past;
+pub use metric::Metric;
 pub use model::{Assessment, Evidence, LABELS_MIN, Model};
 pub use outlook::Outlook;
 

@@ -1,15 +1,15 @@
 //! The model: its settings, what goes in and what comes out.
 
 use schemas::epoch::Tail;
-use schemas::lateness::LatenessTable;
-use schemas::partial::Aggregate;
+use schemas::lateness::{Curve, LatenessTable};
 use schemas::{ArrivalTime, Partial, TimeRange};
 
 use super::State;
 use super::arrivals::{Arrivals, Prior, TAIL, between};
+use super::exposure::Past;
 use super::outlook::Outlook;
 use super::values::Cell;
-use crate::answer::Interval;
+use crate::answer::{Interval, Value};
 
 /// Labelled buckets from which on a score is called calibrated: enough that its error is measured to about 0.03
 /// (`sqrt(0.25 / 300)`), the expected calibration error that is promised.
@@ -29,12 +29,10 @@ pub struct Evidence<'a> {
     pub bucket: TimeRange,
     /// The moment of asking.
     pub now: ArrivalTime,
-    /// How late readings of the metric arrive.
-    pub lateness: Option<&'a LatenessTable>,
-    /// Newest reading and usual gap of the series.
-    pub tail: Option<&'a Tail>,
-    /// Whether batch views counted all that is counted here.
+    /// Whether batch views counted all that is known.
     pub covered: bool,
+    /// Readings that are known and not counted here, as only a view was asked.
+    pub pending: u64,
     /// Whether some of it was counted after it was final.
     pub revised: bool,
 }
@@ -53,14 +51,12 @@ pub struct Model {
 }
 
 /// How far a cell can be trusted.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assessment {
     /// Readings counted per readings expected finally, `0..=1`.
     pub completeness: f64,
     /// Probability that the least certain of the values is final within epsilon; below 1.
     pub confidence_score: f64,
-    /// Per aggregate, bounds that hold the final value and the shown one; `None` where there is no value.
-    pub intervals: Vec<Option<Interval>>,
     /// Whether measured outcomes and observed lateness stand behind it.
     pub calibrated: bool,
 }
@@ -71,27 +67,26 @@ impl Model {
         Self { epsilon, level: LEVEL, horizon_max, labels: 0 }
     }
 
-    /// How a metric's readings of a bucket have arrived: about a microsecond, the same for all series of the metric,
-    /// so compute it once for them and pass it to [`Self::outlook_with`].
-    pub fn arrivals(&self, bucket: TimeRange, now: ArrivalTime, lateness: Option<&LatenessTable>) -> Arrivals {
+    /// How a metric's readings of a bucket have arrived: the same for all series of the metric, so compute it once for
+    /// them and pass it to [`Self::outlook`].
+    pub fn arrivals(&self, bucket: TimeRange, now: ArrivalTime, lateness: Option<&Curve>) -> Arrivals {
         Arrivals::of(bucket, now, known(lateness), self.prior())
     }
 
-    /// What is still expected in a cell.
-    pub fn outlook(&self, evidence: &Evidence<'_>) -> Outlook {
-        self.outlook_with(evidence, &self.arrivals(evidence.bucket, evidence.now, evidence.lateness))
+    /// What is known of a series, the same for all of its buckets.
+    pub fn past<'a>(&self, tail: Option<&'a Tail>, now: ArrivalTime, lateness: Option<&Curve>) -> Past<'a> {
+        Past::of(tail, known(lateness), now, self.prior())
     }
 
-    /// What is still expected in a cell, given the arrivals of its metric, bucket and moment.
-    pub fn outlook_with(&self, evidence: &Evidence<'_>, arrivals: &Arrivals) -> Outlook {
-        let evidence = Evidence { lateness: known(evidence.lateness), ..*evidence };
-        Outlook::of(&evidence, arrivals, self.prior(), self.horizon_max)
+    /// What is still expected in a cell, given the past of its series and the arrivals of its metric and bucket.
+    pub fn outlook(&self, past: &Past<'_>, evidence: &Evidence<'_>, arrivals: &Arrivals) -> Outlook {
+        Outlook::of(past, evidence, arrivals, self.prior(), self.horizon_max)
     }
 
     /// The horizon: the age after which less than 0.1 % of readings still arrive, as observed and, where few were, as
     /// believed. With fewer than 500 observed it exceeds what they show; with none it is the greatest.
     pub fn horizon(&self, lateness: Option<&LatenessTable>) -> i64 {
-        let Some(table) = known(lateness) else { return self.horizon_max };
+        let Some(table) = lateness.filter(|t| t.observed() > 0.0) else { return self.horizon_max };
         let believed = self.prior().age_of(TAIL * (table.observed() + 1.0)) as i64;
         table.horizon(TAIL).max(believed).min(self.horizon_max)
     }
@@ -114,33 +109,23 @@ impl Model {
         self.state(evidence.bucket, evidence.now, horizon, evidence.covered, evidence.revised)
     }
 
-    /// How far the values of a cell can be trusted. `values` are those of `aggregates`, in their order; where none is
-    /// defined the score is the probability that no reading is missing.
-    pub fn assess(
-        &self,
-        outlook: &Outlook,
-        partial: &Partial,
-        aggregates: &[Aggregate],
-        values: &[Option<f64>],
-    ) -> Assessment {
+    /// How far the values of a cell can be trusted, whose intervals are set; where none is defined the score is the
+    /// probability that no reading is missing.
+    pub fn assess(&self, outlook: &Outlook, partial: &Partial, values: &mut [Value]) -> Assessment {
         let (epsilon, level) = (self.epsilon(), self.level());
-        let cell = Cell::of(partial, outlook, aggregates.iter().any(|a| *a != Aggregate::Count));
+        let cell = Cell::of(partial, outlook, values, (SCORE_MAX, 1.0 - level));
         let mut score: Option<f64> = None;
-        let mut intervals = Vec::with_capacity(aggregates.len());
-        for (i, aggregate) in aggregates.iter().enumerate() {
-            let Some(value) = values.get(i).copied().flatten().filter(|v| v.is_finite()) else {
-                intervals.push(None);
-                continue;
-            };
+        for Value { aggregate, value, interval } in values {
+            *interval = None;
+            let Some(value) = value.filter(|v| v.is_finite()) else { continue };
             let change = cell.change(*aggregate);
             let within = change.within(cell.tolerance(value, epsilon));
             score = Some(score.map_or(within, |least| least.min(within)));
-            intervals.push(widen(change.interval(value, level), cell.sketch_error(*aggregate, value)));
+            *interval = widen(change.interval(value, level), cell.sketch_error(*aggregate, value));
         }
         Assessment {
             completeness: outlook.completeness(),
             confidence_score: score.unwrap_or_else(|| outlook.missing().none()).clamp(0.0, SCORE_MAX),
-            intervals,
             calibrated: self.labels >= LABELS_MIN && outlook.learned(),
         }
     }
@@ -164,7 +149,7 @@ fn widen(interval: Option<Interval>, error: f64) -> Option<Interval> {
         .filter(|i| i.low.is_finite() && i.high.is_finite())
 }
 
-/// The lateness table, where it has anything to say.
-fn known(table: Option<&LatenessTable>) -> Option<&LatenessTable> {
-    table.filter(|t| t.observed() > 0.0)
+/// The lateness curve, where it has anything to say.
+fn known(curve: Option<&Curve>) -> Option<&Curve> {
+    curve.filter(|c| c.observed() > 0.0)
 }

@@ -7,15 +7,20 @@ pub(super) fn density(z: f64) -> f64 {
     (-0.5 * z * z).exp() / (2.0 * PI).sqrt()
 }
 
-/// `P(Z <= z)`, by the rational approximation of `erf` of Abramowitz and Stegun (7.1.26).
+/// `P(Z <= z)`.
 pub(super) fn below(z: f64) -> f64 {
+    let beyond = beyond(z);
+    if z < 0.0 { beyond } else { 1.0 - beyond }
+}
+
+/// `P(Z > |z|)`, by the rational approximation of `erf` of Abramowitz and Stegun (7.1.26).
+pub(super) fn beyond(z: f64) -> f64 {
     const P: f64 = 0.327_591_1;
     const A: [f64; 5] = [0.254_829_592, -0.284_496_736, 1.421_413_741, -1.453_152_027, 1.061_405_429];
     let x = z.abs() / SQRT_2;
     let t = 1.0 / (1.0 + P * x);
     let polynomial = A.iter().rev().fold(0.0, |sum, a| (sum + a) * t);
-    let upper = 0.5 * polynomial * (-x * x).exp();
-    if z < 0.0 { upper } else { 1.0 - upper }
+    0.5 * polynomial * (-x * x).exp()
 }
 
 /// The `z` with `P(Z <= z) = p`, by the rational approximation of Abramowitz and Stegun (26.2.23) and one step of

@@ -3,11 +3,9 @@
 //! Owns the Gamma-Poisson estimate of one series' cell and its sum over a group. Does not own which parts of a bucket
 //! are missing (`exposure`), nor what missing readings do to a value (`values`).
 
-use schemas::epoch::Tail;
-
 use super::Evidence;
 use super::arrivals::{Arrivals, Prior};
-use super::exposure::{Habit, Silence, Stretches};
+use super::exposure::{Past, Stretches};
 use super::missing::Missing;
 
 /// Over-dispersion of late readings: the late share is itself off by about half of its size, as gateways come and go.
@@ -124,11 +122,19 @@ impl Outlook {
     ///
     /// With all of a bucket elapsed and `q = 1 - p` this is chain ladder with `p` as its completeness (Mack 1993),
     /// damped by the prior (Bornhuetter and Ferguson 1972). `phi` is the stated over-dispersion.
-    pub(super) fn of(evidence: &Evidence<'_>, arrivals: &Arrivals, prior: Prior, horizon_max: i64) -> Self {
+    ///
+    /// Readings that are known to be missing are expected at least.
+    pub(super) fn of(
+        past: &Past<'_>,
+        evidence: &Evidence<'_>,
+        arrivals: &Arrivals,
+        prior: Prior,
+        horizon_max: i64,
+    ) -> Self {
         let counted = evidence.partial.count as f64;
-        let rate = Habit::of(evidence, arrivals, prior);
-        let silence = Silence::of(evidence, prior);
-        let stretch = Stretches::of(evidence, arrivals, &silence, prior);
+        let rate = past.habit(arrivals);
+        let silence = past.silence(evidence.bucket);
+        let stretch = Stretches::of(past, evidence, arrivals, &silence, prior);
 
         let shape = rate.readings + counted;
         let per_nano = shape / (rate.exposure + stretch.spoken).max(1.0);
@@ -143,18 +149,13 @@ impl Outlook {
         let extra = extra.min(READINGS_MAX * READINGS_MAX);
         Self {
             counted,
-            expected: expected.min(READINGS_MAX),
+            expected: expected.max(evidence.pending as f64).min(READINGS_MAX),
             extra,
             extra_root: extra.sqrt(),
             newer: per_nano * stretch.newer + held * silence.held + ahead * returns,
             older: per_nano * stretch.older,
-            step: evidence.tail.and_then(step).unwrap_or(0.0),
+            step: past.step(),
             learned: arrivals.learned,
         }
     }
-}
-
-fn step(tail: &Tail) -> Option<f64> {
-    let (_, previous) = tail.previous?;
-    Some((tail.value - previous).abs()).filter(|step| step.is_finite())
 }

@@ -1,10 +1,11 @@
 use schemas::epoch::Tail;
-use schemas::lateness::LatenessTable;
+use schemas::lateness::{Curve, LatenessTable};
 use schemas::partial::Aggregate;
 use schemas::time::{DAY, HOUR, MINUTE, SECOND};
 use schemas::{ArrivalTime, Partial, TimeRange};
 
 use super::*;
+use crate::answer::{Interval, Value};
 
 const BUCKET: TimeRange = TimeRange::new(0, MINUTE);
 
@@ -32,6 +33,10 @@ impl Random {
     }
 }
 
+fn exponential(mean: i64, readings: usize) -> Curve {
+    Curve::of(&exponential_table(mean, readings))
+}
+
 fn exponential_table(mean: i64, readings: usize) -> LatenessTable {
     let mut random = Random(7);
     let mut table = LatenessTable::default();
@@ -57,21 +62,53 @@ fn tail(time: i64, cadence: f64) -> Tail {
     }
 }
 
-fn evidence<'a>(
-    partial: &'a Partial,
-    now: i64,
-    lateness: Option<&'a LatenessTable>,
+/// What is known of a cell, its metric and its series.
+#[derive(Debug, Clone, Copy)]
+struct Known<'a> {
+    cell: Evidence<'a>,
+    lateness: Option<&'a Curve>,
     tail: Option<&'a Tail>,
-) -> Evidence<'a> {
-    Evidence { partial, bucket: BUCKET, now: ArrivalTime(now), lateness, tail, covered: false, revised: false }
 }
 
-fn assess(model: &Model, e: &Evidence<'_>) -> Assessment {
-    let values = Aggregate::ALL.map(|a| e.partial.evaluate(a));
-    model.assess(&model.outlook(e), e.partial, &Aggregate::ALL, &values)
+fn evidence<'a>(partial: &'a Partial, now: i64, lateness: Option<&'a Curve>, tail: Option<&'a Tail>) -> Known<'a> {
+    let now = ArrivalTime(now);
+    let cell = Evidence { partial, bucket: BUCKET, now, covered: false, pending: 0, revised: false };
+    Known { cell, lateness, tail }
 }
 
-fn check_sound(a: &Assessment, values: &[Option<f64>]) {
+fn outlook(model: &Model, k: &Known<'_>) -> Outlook {
+    let past = model.past(k.tail, k.cell.now, k.lateness);
+    model.outlook(&past, &k.cell, &model.arrivals(k.cell.bucket, k.cell.now, k.lateness))
+}
+
+/// An assessment and its intervals.
+#[derive(Debug)]
+struct Judged {
+    completeness: f64,
+    confidence_score: f64,
+    calibrated: bool,
+    intervals: Vec<Option<Interval>>,
+}
+
+fn judge(
+    model: &Model,
+    outlook: &Outlook,
+    partial: &Partial,
+    aggregates: &[Aggregate],
+    values: &[Option<f64>],
+) -> Judged {
+    let value = |(a, v): (&Aggregate, &Option<f64>)| Value { aggregate: *a, value: *v, interval: None };
+    let mut values: Vec<Value> = aggregates.iter().zip(values).map(value).collect();
+    let Assessment { completeness, confidence_score, calibrated } = model.assess(outlook, partial, &mut values);
+    Judged { completeness, confidence_score, calibrated, intervals: values.iter().map(|v| v.interval).collect() }
+}
+
+fn assess(model: &Model, k: &Known<'_>) -> Judged {
+    let values = Aggregate::ALL.map(|a| k.cell.partial.evaluate(a));
+    judge(model, &outlook(model, k), k.cell.partial, &Aggregate::ALL, &values)
+}
+
+fn check_sound(a: &Judged, values: &[Option<f64>]) {
     assert!((0.0..=1.0).contains(&a.completeness), "{a:?}");
     assert!((0.0..1.0).contains(&a.confidence_score), "{a:?}");
     for (interval, value) in a.intervals.iter().zip(values) {
@@ -83,7 +120,7 @@ fn check_sound(a: &Assessment, values: &[Option<f64>]) {
 
 #[test]
 fn completeness_and_score_rise_with_age() {
-    let (table, newest, cells) = (exponential_table(5 * SECOND, 5000), tail(2 * MINUTE, 1e9), partial(0, 55));
+    let (table, newest, cells) = (exponential(5 * SECOND, 5000), tail(2 * MINUTE, 1e9), partial(0, 55));
     let mut last = (0.0, 0.0);
     for age in [0, SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND, 2 * MINUTE, HOUR, DAY, 1000 * DAY] {
         // A source that goes on speaking.
@@ -100,16 +137,16 @@ fn completeness_and_score_rise_with_age() {
 fn later_data_is_less_complete() {
     let cells = partial(0, 50);
     let of = |mean: i64| {
-        let table = exponential_table(mean, 5000);
-        model().outlook(&evidence(&cells, MINUTE + SECOND, Some(&table), None)).completeness()
+        let table = exponential(mean, 5000);
+        outlook(&model(), &evidence(&cells, MINUTE + SECOND, Some(&table), None)).completeness()
     };
     assert!(of(SECOND) > of(10 * SECOND) && of(10 * SECOND) > of(MINUTE));
 }
 
 #[test]
 fn an_open_bucket_expects_its_rest() {
-    let (table, newest, cells) = (exponential_table(SECOND / 10, 5000), tail(30 * SECOND, 1e9), partial(0, 30));
-    let outlook = model().outlook(&evidence(&cells, 30 * SECOND, Some(&table), Some(&newest)));
+    let (table, newest, cells) = (exponential(SECOND / 10, 5000), tail(30 * SECOND, 1e9), partial(0, 30));
+    let outlook = outlook(&model(), &evidence(&cells, 30 * SECOND, Some(&table), Some(&newest)));
     assert!((outlook.expected() - 30.0).abs() < 1.0, "{outlook:?}");
     assert!((outlook.completeness() - 0.5).abs() < 0.02);
 }
@@ -118,34 +155,35 @@ fn an_open_bucket_expects_its_rest() {
 fn nothing_observed_is_never_certain() {
     let cells = partial(0, 60);
     let labelled = Model { labels: LABELS_MIN, ..model() };
-    for table in [None, Some(LatenessTable::default())] {
+    for table in [None, Some(Curve::of(&LatenessTable::default()))] {
         let fresh = assess(&labelled, &evidence(&cells, MINUTE, table.as_ref(), None));
         assert!(fresh.completeness < 0.7 && !fresh.calibrated, "{fresh:?}");
         let old = assess(&labelled, &evidence(&cells, 1000 * DAY, table.as_ref(), None));
         assert!(old.completeness > 0.9999 && old.confidence_score > 0.99 && !old.calibrated, "{old:?}");
     }
-    let table = exponential_table(SECOND, 5000);
+    let table = exponential(SECOND, 5000);
     assert!(assess(&labelled, &evidence(&cells, MINUTE, Some(&table), None)).calibrated);
     assert!(!assess(&model(), &evidence(&cells, MINUTE, Some(&table), None)).calibrated);
 }
 
 #[test]
 fn a_source_that_stopped_is_doubted_and_then_let_go() {
-    let table = exponential_table(SECOND / 10, 50_000);
+    let table = exponential(SECOND / 10, 50_000);
     let (cells, newest) = (partial(0, 30), tail(29 * SECOND, 1e9));
     let score = |now: i64| assess(&model(), &evidence(&cells, now, Some(&table), Some(&newest))).confidence_score;
     let speaks = tail(MINUTE, 1e9);
     let going_on = assess(&model(), &evidence(&cells, MINUTE + 10 * SECOND, Some(&table), Some(&speaks)));
     assert!(score(MINUTE + 10 * SECOND) < 0.7 && going_on.confidence_score > 0.9, "{going_on:?}");
     assert!(score(2 * DAY) > 0.98);
-    let open = Evidence { bucket: TimeRange::new(0, DAY), ..evidence(&cells, HOUR, Some(&table), Some(&newest)) };
-    assert!(model().outlook(&open).completeness() < 0.1);
+    let mut open = evidence(&cells, HOUR, Some(&table), Some(&newest));
+    open.cell.bucket = TimeRange::new(0, DAY);
+    assert!(outlook(&model(), &open).completeness() < 0.1);
 }
 
 #[test]
 fn a_group_adds_up_and_varies_together() {
-    let (table, newest, cells) = (exponential_table(10 * SECOND, 5000), tail(MINUTE, 1e9), partial(0, 50));
-    let one = model().outlook(&evidence(&cells, MINUTE, Some(&table), Some(&newest)));
+    let (table, newest, cells) = (exponential(10 * SECOND, 5000), tail(MINUTE, 1e9), partial(0, 50));
+    let one = outlook(&model(), &evidence(&cells, MINUTE, Some(&table), Some(&newest)));
     let mut group = Outlook::default();
     for _ in 0..10 {
         group.merge(&one);
@@ -161,7 +199,7 @@ fn a_group_adds_up_and_varies_together() {
 
 #[test]
 fn intervals_widen_with_their_level() {
-    let (table, cells) = (exponential_table(10 * SECOND, 5000), partial(0, 50));
+    let (table, cells) = (exponential(10 * SECOND, 5000), partial(0, 50));
     let e = evidence(&cells, MINUTE, Some(&table), None);
     let (half, most) = (assess(&Model { level: 0.5, ..model() }, &e), assess(&model(), &e));
     for (half, most) in half.intervals.iter().zip(&most.intervals) {
@@ -175,13 +213,13 @@ fn intervals_widen_with_their_level() {
 
 #[test]
 fn constant_readings_are_likely_to_stay() {
-    let table = exponential_table(10 * SECOND, 5000);
+    let table = exponential(10 * SECOND, 5000);
     for value in [0.0, 7.0] {
         let cells = Partial::of_all((0..50).map(|i| (i * SECOND, value))).expect("some");
         let e = evidence(&cells, MINUTE, Some(&table), None);
         let values = [Some(value)];
         for aggregate in [Aggregate::Avg, Aggregate::Min, Aggregate::Max, Aggregate::Last] {
-            let a = model().assess(&model().outlook(&e), &cells, &[aggregate], &values);
+            let a = judge(&model(), &outlook(&model(), &e), &cells, &[aggregate], &values);
             assert!(a.confidence_score > 0.7, "{aggregate:?} {a:?}");
         }
     }
@@ -197,7 +235,7 @@ fn states() {
     assert_eq!(state(at(70), false, false), State::Settling);
     assert_eq!(state(at(70), true, true), State::Revised);
     let cells = partial(0, 3);
-    let e = Evidence { covered: true, ..evidence(&cells, 70 * SECOND, None, None) };
+    let e = Evidence { covered: true, ..evidence(&cells, 70 * SECOND, None, None).cell };
     assert_eq!(m.state_of(&e, 10 * SECOND), State::Final);
 }
 
@@ -212,25 +250,47 @@ fn the_horizon_is_the_greatest_until_lateness_is_known() {
 
 #[test]
 fn a_revised_bucket_is_less_sure() {
-    let (table, cells) = (exponential_table(SECOND, 50_000), partial(0, 60));
+    let (table, cells) = (exponential(SECOND, 50_000), partial(0, 60));
     let e = evidence(&cells, HOUR, Some(&table), None);
-    let revised = model().outlook(&Evidence { revised: true, ..e });
-    assert!(revised.completeness() < model().outlook(&e).completeness());
+    let revised = outlook(&model(), &Known { cell: Evidence { revised: true, ..e.cell }, ..e });
+    assert!(revised.completeness() < outlook(&model(), &e).completeness());
+}
+
+#[test]
+fn readings_known_to_be_missing_are_expected() {
+    let (table, cells) = (exponential(SECOND, 50_000), partial(0, 60));
+    let e = evidence(&cells, HOUR, Some(&table), None);
+    let pending = Known { cell: Evidence { pending: 2, ..e.cell }, ..e };
+    assert!(outlook(&model(), &pending).expected() >= 2.0 && outlook(&model(), &e).expected() < 0.1);
+    assert!(assess(&model(), &pending).confidence_score < assess(&model(), &e).confidence_score);
+}
+
+#[test]
+fn what_can_not_be_told_apart_is_not_worked_out() {
+    // From next to certain to doubtful: the score must not jump where the short way ends.
+    let (cells, newest) = (partial(0, 60), tail(DAY, 1e9));
+    let (mut last, table) = (1.0, exponential(SECOND, 50_000));
+    for age in (1..200).rev().map(|i| i * 3 * SECOND / 10) {
+        let a = assess(&model(), &evidence(&cells, MINUTE + age, Some(&table), Some(&newest)));
+        assert!(a.confidence_score <= last, "{age}: {a:?}");
+        last = a.confidence_score;
+    }
+    assert!(last < 0.9, "{last}");
 }
 
 #[test]
 fn a_sketch_widens_the_interval_not_the_score() {
-    let (table, exact) = (exponential_table(SECOND, 5000), partial(0, 60));
+    let (table, exact) = (exponential(SECOND, 5000), partial(0, 60));
     let mut sketched = exact.clone();
     sketched.sketch = Some(Box::default());
     let p50 = [Aggregate::ALL[8]];
     let of = |cells: &Partial| {
         let e = evidence(cells, MINUTE + SECOND, Some(&table), None);
-        model().assess(&model().outlook(&e), cells, &p50, &[Some(104.0)])
+        judge(&model(), &outlook(&model(), &e), cells, &p50, &[Some(104.0)])
     };
     let (narrow, wide) = (of(&exact), of(&sketched));
     assert_eq!(narrow.confidence_score, wide.confidence_score);
-    let width = |a: &Assessment| a.intervals[0].map_or(0.0, |i| i.high - i.low);
+    let width = |a: &Judged| a.intervals[0].map_or(0.0, |i| i.high - i.low);
     assert!((width(&wide) - width(&narrow) - 2.08).abs() < 1e-9);
 }
 
@@ -238,7 +298,7 @@ fn a_sketch_widens_the_interval_not_the_score() {
 fn extremes_make_no_nonsense() {
     let values = [0.0, -0.0, 1.0, -5.0, 1e-320, 1e308, -1e308, f64::MAX, f64::MIN];
     let tables =
-        [None, Some(LatenessTable::default()), Some(exponential_table(SECOND, 3)), Some(exponential_table(DAY, 9000))];
+        [None, Some(Curve::of(&LatenessTable::default())), Some(exponential(SECOND, 3)), Some(exponential(DAY, 9000))];
     let cadences = [0.0, -1.0, f64::NAN, f64::INFINITY, 1e-9, 1e9, 1e18];
     let times = [i64::MIN, -DAY, 0, 30 * SECOND, MINUTE, DAY, i64::MAX];
     let buckets = [BUCKET, TimeRange::ALL, TimeRange::new(5, 5), TimeRange::new(0, 1)];
@@ -257,23 +317,19 @@ fn extremes_make_no_nonsense() {
         }
         let newest = Tail { earliest: times[pick(7)], value: values[pick(9)], ..tail(0, cadences[pick(7)]) };
         let newest = Tail { time: times[pick(7)], arrival: ArrivalTime(times[pick(7)]), ..newest };
-        let e = Evidence {
-            partial: &cells,
-            bucket: buckets[pick(4)],
-            now: ArrivalTime(times[pick(7)]),
-            lateness: tables[pick(4)].as_ref(),
-            tail: (pick(2) == 0).then_some(&newest),
-            covered: pick(2) == 0,
-            revised: pick(2) == 0,
-        };
+        let (bucket, now) = (buckets[pick(4)], ArrivalTime(times[pick(7)]));
+        let (lateness, tail) = (tables[pick(4)].as_ref(), (pick(2) == 0).then_some(&newest));
+        let (covered, revised) = (pick(2) == 0, pick(2) == 0);
+        let cell = Evidence { partial: &cells, bucket, now, covered, pending: pick(2) as u64, revised };
+        let e = Known { cell, lateness, tail };
         let m = &models[pick(3)];
-        let outlook = m.outlook(&e);
+        let outlook = outlook(m, &e);
         let mut group = outlook;
         group.merge(&outlook);
         let values = Aggregate::ALL.map(|a| cells.evaluate(a));
         for outlook in [outlook, group, Outlook::default()] {
             assert!(outlook.expected().is_finite() && outlook.variance().is_finite(), "{outlook:?} {e:?}");
-            check_sound(&m.assess(&outlook, &cells, &Aggregate::ALL, &values), &values);
+            check_sound(&judge(m, &outlook, &cells, &Aggregate::ALL, &values), &values);
         }
     }
 }
@@ -281,7 +337,7 @@ fn extremes_make_no_nonsense() {
 /// Of one simulated minute at one age, how often each aggregate's interval held the final value, over many minutes.
 fn coverage(seed: u64, rate: f64, delay: f64, age: i64) -> [f64; 12] {
     const MINUTES: usize = 600;
-    let table = exponential_table(delay as i64, 20_000);
+    let table = exponential(delay as i64, 20_000);
     let mut random = Random(seed);
     let (mut held, mut asked) = ([0.0; 12], [0.0; 12]);
     for _ in 0..MINUTES {

@@ -10,7 +10,7 @@ use schemas::partial::{Aggregate, RELATIVE_ERROR};
 use super::missing::Missing;
 use super::normal;
 use super::outlook::Outlook;
-use crate::answer::Interval;
+use crate::answer::{Interval, Value};
 
 /// Spread of a single reading, relative to its value, where nothing better is known.
 const SPREAD_OF_ONE: f64 = 0.1;
@@ -21,6 +21,9 @@ const SHIFT: f64 = 0.5;
 const KURTOSIS: f64 = 5.0;
 /// "The same" is never asked closer than epsilon times this part of the readings' spread: zero has no per cent.
 const FLOOR: f64 = 0.1;
+
+/// Part of the way to a cut score or a degenerate interval that must be left, so that rounding plays no role.
+const STILL: f64 = 0.5;
 
 /// What a cell knows about its own readings, and how many are missing.
 pub(super) struct Cell<'a> {
@@ -37,11 +40,15 @@ pub(super) struct Cell<'a> {
     /// Mean and variance of the missing, if any.
     some: (f64, f64),
     none: f64,
+    /// Whether it is so sure that nothing is missing that score and intervals can't tell how sure.
+    still: bool,
 }
 
 /// How `V_final - V_now` is distributed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
+    /// Next to never: a [`Self::Blend`] whose score is cut and whose interval is the value, without working them out.
+    Still,
     /// The number of missing readings itself.
     Count(Missing),
     /// Nothing with probability `none`, else normal.
@@ -52,22 +59,30 @@ pub(super) enum Change {
 }
 
 impl<'a> Cell<'a> {
-    /// `wide`: whether the deviation of the readings is needed (all but the count).
-    pub(super) fn of(partial: &'a Partial, outlook: &'a Outlook, wide: bool) -> Self {
+    /// What moves `values`. Scores are cut at `score_max`, intervals miss with probability `miss`.
+    pub(super) fn of(
+        partial: &'a Partial,
+        outlook: &'a Outlook,
+        values: &[Value],
+        (score_max, miss): (f64, f64),
+    ) -> Self {
         let missing = outlook.missing();
         let n = partial.count.max(1) as f64;
-        let some = missing.moments_if_any();
+        let (none, some) = missing.none_and_some();
+        let still = 1.0 - none <= STILL * (1.0 - score_max).min(miss);
+        let wide = values.iter().any(|v| if still { is_record(v.aggregate) } else { v.aggregate != Aggregate::Count });
         let mean = if wide { partial.sum.divided_by(partial.count.max(1)) } else { 0.0 };
         let constant = partial.count > 1 && partial.min == partial.max;
         let same = if constant { (n + 1.0) / (n + 1.0 + some.0) } else { 0.0 };
         let deviation = if wide { deviation(partial, mean, outlook.step()) } else { 0.0 };
-        Self { partial, outlook, missing, n, mean, deviation, same, some, none: missing.none() }
+        Self { partial, outlook, missing, n, mean, deviation, same, some, none, still }
     }
 
     /// How the aggregate may still move.
     pub(super) fn change(&self, aggregate: Aggregate) -> Change {
         match aggregate {
             Aggregate::Count => Change::Count(self.missing),
+            _ if self.still && !is_record(aggregate) => Change::Still,
             Aggregate::Sum => self.sum(),
             Aggregate::Avg => self.nested(1.0, 1.0 / self.n),
             Aggregate::Min => self.record(-1.0),
@@ -134,6 +149,10 @@ impl<'a> Cell<'a> {
     }
 }
 
+fn is_record(aggregate: Aggregate) -> bool {
+    matches!(aggregate, Aggregate::Min | Aggregate::Max)
+}
+
 /// The deviation one more reading is believed to have: that of the sample, widened as few readings tell little:
 /// `(n + 3) / (n - 1)` is about the square of Student's t over the normal's quantile, at 95 %. One reading
 /// alone, or several equal ones, fall back on
@@ -179,10 +198,10 @@ impl Change {
     /// `P(|V_final - V_now| <= tolerance)`.
     pub(super) fn within(&self, tolerance: f64) -> f64 {
         match *self {
+            Self::Still => 1.0,
             Self::Count(missing) => missing.at_most(tolerance.floor()),
             Self::Blend { none, mean, deviation } => {
-                let inside =
-                    normal::below((tolerance - mean) / deviation) - normal::below((-tolerance - mean) / deviation);
+                let inside = inside(tolerance, mean, deviation);
                 none + (1.0 - none) * if inside.is_nan() { 0.0 } else { inside.clamp(0.0, 1.0) }
             }
             Self::Record { passed, scale, .. } => {
@@ -197,6 +216,7 @@ impl Change {
     pub(super) fn interval(&self, value: f64, level: f64) -> Option<Interval> {
         let miss = 1.0 - level;
         let (down, up) = match *self {
+            Self::Still => (0.0, 0.0),
             Self::Count(missing) => (0.0, missing.at_most_with(level)),
             Self::Blend { none, mean, deviation } => blend_bounds(none, mean, deviation, miss),
             Self::Record { passed, passing, scale, sign } => {
@@ -210,6 +230,17 @@ impl Change {
         let (low, high) = (value + down.min(0.0), value + up.max(0.0));
         (low.is_finite() && high.is_finite()).then_some(Interval { low, high })
     }
+}
+
+/// `P(|X| <= tolerance)` of a normal `X`.
+fn inside(tolerance: f64, mean: f64, deviation: f64) -> f64 {
+    let above = (tolerance - mean) / deviation;
+    // Both sides are alike.
+    if mean == 0.0 && above > 0.0 {
+        let outside = normal::beyond(above);
+        return (1.0 - outside) - outside;
+    }
+    normal::below(above) - normal::below((-tolerance - mean) / deviation)
 }
 
 fn blend_bounds(none: f64, mean: f64, deviation: f64, miss: f64) -> (f64, f64) {

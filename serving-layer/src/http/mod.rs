@@ -10,6 +10,7 @@
 //! ```
 
 mod admission;
+mod answer_text;
 mod body;
 mod encode;
 mod error;

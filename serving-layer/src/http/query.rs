@@ -1,7 +1,7 @@
 //! `GET /v1/query` and `GET /v1/explain`.
 //!
-//! Owns the names of the parameters and the form of the answer. Does not own their meaning (`schemas::query`) nor the
-//! answer itself (`crate::query`).
+//! Owns the names of the parameters. Does not own their meaning (`schemas::query`), the answer itself (`crate::query`) nor
+//! its form (`answer_text`).
 
 #![allow(unused_qualifications, reason = "utoipa's macro writes them")]
 
@@ -11,10 +11,11 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use schemas::query::QueryText;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::App;
+use super::answer_text::AnswerText;
 use super::error::{ProblemBody, Result};
 use super::openapi::AnswerBody;
 use super::params::Params;
@@ -67,10 +68,7 @@ pub(super) async fn query(State(app): State<Arc<App>>, RawQuery(query): RawQuery
     let text = query_text(query.as_deref())?;
     let _permit = app.admit_query().await?;
     let answer = app.within_timeout(app.serving.query(&text)).await?;
-    let mut rest = Map::new();
-    rest.insert("as_of".to_owned(), serde_json::to_value(answer.as_of).expect("plain data"));
-    rest.insert("missing".to_owned(), answer.missing.into());
-    Ok(stream::list("series", answer.series.into_iter(), &rest))
+    Ok(stream::json(AnswerText::new(answer)))
 }
 
 /// Which batch views, epochs and pending readings make the numbers of a query.
@@ -110,6 +108,8 @@ fn query_text(query: Option<&str>) -> Result<QueryText> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Map;
+
     use super::*;
 
     #[test]

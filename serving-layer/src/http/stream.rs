@@ -9,29 +9,42 @@ use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// A chunk is sent when it has this many bytes.
-const CHUNK_BYTES: usize = 64 << 10;
+pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
 /// Answers a JSON object: `items` as an array called `name`, then the fields of `rest`.
 pub(super) fn list<I>(name: &str, items: I, rest: &Map<String, Value>) -> Response
 where
     I: Iterator<Item: Serialize> + Send + 'static,
 {
-    let mut chunks = Chunks::new(name, items, rest);
-    let first = chunks.next().unwrap_or_default();
-    let body = match chunks.next() {
+    json(Chunks::new(name, items, rest))
+}
+
+/// Answers a JSON text that comes in pieces, written while they are sent.
+pub(super) fn json(mut pieces: impl Iterator<Item: Into<Bytes>> + Send + 'static) -> Response {
+    let first = pieces.next().map(Into::into).unwrap_or_default();
+    let body = match pieces.next() {
         None => Body::from(first),
         Some(second) => {
-            let start = [first, second].into_iter();
-            Body::from_stream(futures::stream::iter(start.chain(chunks).map(Ok::<Bytes, Infallible>)))
+            let start = futures::stream::iter([first, second.into()]);
+            Body::from_stream(start.chain(in_turns(pieces)).map(Ok::<Bytes, Infallible>))
         }
     };
     let mut response = body.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// Pieces, before each of which others get their turn: a long answer holds nobody up, and what is written so far is sent.
+fn in_turns(pieces: impl Iterator<Item: Into<Bytes>> + Send + 'static) -> impl Stream<Item = Bytes> + Send {
+    futures::stream::unfold(pieces, |mut pieces| async move {
+        tokio::task::yield_now().await;
+        pieces.next().map(|piece| (piece.into(), pieces))
+    })
 }
 
 struct Chunks<I> {

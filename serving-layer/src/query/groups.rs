@@ -17,56 +17,57 @@ pub(super) struct Group {
     pub(super) members: Vec<SeriesCells>,
 }
 
-/// A point of a group, and the points of its members that it is made of.
-pub(super) type GroupPoint<'a> = (CellPoint, Vec<(&'a SeriesState, &'a CellPoint)>);
+/// The point of a member, and the member's place in the group.
+pub(super) type Part<'a> = (usize, &'a CellPoint);
 
 /// The series by the tags that are kept; each on its own where `by` is `None`. Sorted by metric, then tags.
 pub(super) fn group(series: Vec<SeriesCells>, by: Option<&[String]>) -> Vec<Group> {
     let Some(by) = by else {
-        return series
-            .into_iter()
-            .map(|cells| Group { metric: metric(&cells.series), tags: tags(&cells.series), members: vec![cells] })
-            .collect();
+        let alone = |cells: SeriesCells| Group {
+            metric: cells.series.key.metric().to_owned(),
+            tags: tags(&cells.series, |_| true).into_iter().collect(),
+            members: vec![cells],
+        };
+        return series.into_iter().map(alone).collect();
     };
-    let mut groups: BTreeMap<BTreeMap<String, String>, Group> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<(String, String)>, (String, Vec<SeriesCells>)> = BTreeMap::new();
     for cells in series {
-        let kept: BTreeMap<String, String> =
-            tags(&cells.series).into_iter().filter(|(name, _)| by.contains(name)).collect();
-        let new = || Group { metric: metric(&cells.series), tags: kept.clone(), members: Vec::new() };
-        let group = groups.entry(kept.clone()).or_insert_with(new);
-        if group.metric != cells.series.key.metric() {
-            group.metric.clear();
+        let kept = if by.is_empty() { Vec::new() } else { tags(&cells.series, |name| by.iter().any(|b| b == name)) };
+        let (metric, members) =
+            groups.entry(kept).or_insert_with(|| (cells.series.key.metric().to_owned(), Vec::new()));
+        if metric != cells.series.key.metric() {
+            metric.clear();
         }
-        group.members.push(cells);
+        members.push(cells);
     }
-    groups.into_values().collect()
+    let group = |(tags, (metric, members)): (Vec<_>, _)| Group { metric, tags: tags.into_iter().collect(), members };
+    groups.into_iter().map(group).collect()
 }
 
-fn metric(series: &SeriesState) -> String {
-    series.key.metric().to_owned()
-}
-
-fn tags(series: &SeriesState) -> BTreeMap<String, String> {
-    series.key.tags().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+/// The tags of a series that are kept, in order of their names.
+fn tags(series: &SeriesState, keep: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let kept = series.key.tags().into_iter().filter(|(name, _)| keep(name));
+    kept.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 impl Group {
-    /// The points of the group with, for each, which members have one in that bucket.
-    pub(super) fn points(&self) -> Vec<GroupPoint<'_>> {
-        let mut points: BTreeMap<i64, GroupPoint<'_>> = BTreeMap::new();
-        for member in &self.members {
-            for point in &member.points {
-                match points.get_mut(&point.bucket) {
-                    Some((all, parts)) => {
-                        all.merge(point);
-                        parts.push((&member.series, point));
-                    }
-                    None => {
-                        points.insert(point.bucket, (point.clone(), vec![(&member.series, point)]));
-                    }
-                }
-            }
+    /// Calls `each` with the points of the group in order of time, and with the members' points that each is made of.
+    pub(super) fn each_point<E>(
+        &self,
+        mut each: impl FnMut(&CellPoint, &[Part<'_>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let [member] = self.members.as_slice() {
+            return member.points.iter().try_for_each(|point| each(point, &[(0, point)]));
         }
-        points.into_values().collect()
+        let members = self.members.iter().enumerate();
+        let mut parts: Vec<Part<'_>> = members.flat_map(|(i, m)| m.points.iter().map(move |p| (i, p))).collect();
+        // Stable: of one bucket, the members stay in their order.
+        parts.sort_by_key(|(_, point)| point.bucket);
+        for parts in parts.chunk_by(|a, b| a.1.bucket == b.1.bucket) {
+            let mut all = parts[0].1.clone();
+            parts[1..].iter().for_each(|(_, point)| all.merge(point));
+            each(&all, parts)?;
+        }
+        Ok(())
     }
 }

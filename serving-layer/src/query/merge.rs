@@ -108,6 +108,7 @@ impl<'a> Merge<'a> {
         let mut found = std::mem::take(&mut self.found);
         found.clear();
         self.find(view, epochs, &mut found);
+        points.reserve(self.steps(&found));
         for cells in found.chunk_by(|a, b| a.cell.bucket == b.cell.bucket) {
             match self.verdict(cells) {
                 Verdict::Unasked => {}
@@ -166,6 +167,13 @@ impl<'a> Merge<'a> {
         for Found { cell, layer, .. } in cells.iter().filter(|f| f.lie == Lie::Inside) {
             points.add(step, &cell.partial, *layer);
         }
+    }
+
+    /// How many steps these cells make at most.
+    fn steps(&self, found: &[Found<'_>]) -> usize {
+        let (Some(first), Some(last)) = (found.first(), found.last()) else { return 0 };
+        let span = last.cell.bucket.saturating_sub(first.cell.bucket) / self.asked.step.nanos();
+        usize::try_from(span).map_or(found.len(), |span| found.len().min(span.saturating_add(2)))
     }
 
     /// The start of the step that holds a bucket; mostly the same as of the one before.

@@ -12,6 +12,7 @@
 //! MRG-1: in each segment a log position counts either in the view or in the epochs after its cut, never in both.
 
 mod answer;
+mod assess;
 mod cells;
 mod explain;
 mod groups;
@@ -20,6 +21,6 @@ mod points;
 mod raw;
 mod segments;
 
-pub(crate) use answer::{Assessed, Assessor};
+pub(crate) use assess::{Assessed, Assessor};
 pub use cells::{CellQuery, cells};
 pub use points::{CellPoint, SeriesCells};

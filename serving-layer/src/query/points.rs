@@ -114,6 +114,11 @@ pub(super) enum Layer {
 pub(super) struct Points(Vec<CellPoint>);
 
 impl Points {
+    /// Makes room for so many points more.
+    pub(super) fn reserve(&mut self, points: usize) {
+        self.0.reserve(points);
+    }
+
     /// Counts a cell in the step that starts at `bucket`, which is not before that of any point.
     pub(super) fn add(&mut self, bucket: i64, partial: &Partial, layer: Layer) {
         match self.0.last_mut() {

@@ -6,6 +6,7 @@ use utoipa::PartialSchema;
 
 use super::*;
 use crate::answer::{Answer, AsOf, Point, SeriesAnswer, Value};
+use crate::http::answer_text::AnswerText;
 
 /// The described fields are those that are written.
 fn check<Described: PartialSchema>(written: impl Serialize) {
@@ -97,10 +98,13 @@ fn answers_are_described_as_written() {
         confidence_score: None,
         calibrated: false,
     };
-    let series = SeriesAnswer { metric: String::new(), tags: BTreeMap::new(), points: vec![point.clone()] };
+    let series = SeriesAnswer { metric: String::new(), tags: BTreeMap::new(), points: vec![point] };
     let as_of = AsOf { position: 0, generation: 0, watermark: None };
-    check::<PointBody>(point);
-    check::<SeriesPoints>(series.clone());
-    check::<Moment>(as_of);
-    check::<AnswerBody>(Answer { series: vec![series], as_of, missing: vec![] });
+    let text: Vec<u8> = AnswerText::new(Answer { series: vec![series], as_of, missing: vec![] }).flatten().collect();
+    let answer: serde_json::Value = serde_json::from_slice(&text).expect("json");
+    let series = &answer["series"][0];
+    check::<PointBody>(&series["points"][0]);
+    check::<SeriesPoints>(series);
+    check::<Moment>(&answer["as_of"]);
+    check::<AnswerBody>(&answer);
 }

@@ -7,7 +7,7 @@ use schemas::epoch::{SeriesState, Snapshot};
 use schemas::partial::Aggregate;
 use schemas::{EventTime, Resolution, SeriesKey, TimeRange};
 
-use crate::answer::Interval;
+use crate::answer::Value;
 use crate::error::Result;
 use crate::query::{Assessed, Assessor, CellPoint};
 use crate::serving::Serving;
@@ -92,12 +92,7 @@ impl Context<'_> {
     /// The columns of `schema` of these rows, which come in runs of one series.
     pub(super) fn batch(&self, rows: &[Row<'_>], schema: &SchemaRef) -> Result<RecordBatch> {
         let wanted = |name: &str| schema.fields().iter().any(|field| field.name() == name);
-        let assessed: Vec<Assessed> = if ASSESSED.into_iter().any(wanted) {
-            let mut assessor = Assessor::new(self.serving, self.snapshot, self.range, self.step, LEVEL);
-            rows.iter().map(|row| assessor.assess(row.point, &[(row.series, row.point)], &[Aggregate::Avg])).collect()
-        } else {
-            Vec::new()
-        };
+        let assessed = if ASSESSED.into_iter().any(wanted) { self.assess(rows) } else { Vec::new() };
         let runs: Vec<(&SeriesKey, usize)> =
             rows.chunk_by(|a, b| a.series.id == b.series.id).map(|run| (&run[0].series.key, run.len())).collect();
         let column = |name: &str| match names::COLUMNS.iter().position(|known| *known == name) {
@@ -108,7 +103,22 @@ impl Context<'_> {
         columns::batch(schema, arrays, rows.len())
     }
 
-    fn column(&self, name: &str, rows: &[Row<'_>], assessed: &[Assessed]) -> ArrayRef {
+    /// What is to be said of each row, with its average.
+    fn assess(&self, rows: &[Row<'_>]) -> Vec<(Assessed, Value)> {
+        let mut assessor = Assessor::new(self.serving, self.snapshot, self.range, self.step, LEVEL);
+        let mut assessed = Vec::with_capacity(rows.len());
+        for run in rows.chunk_by(|a, b| a.series.id == b.series.id) {
+            let member = assessor.member(run[0].series);
+            for Row { point, .. } in run {
+                let (aggregate, parts) = (Aggregate::Avg, std::iter::once((&member, *point)));
+                let mut values = [Value { aggregate, value: point.evaluate(aggregate), interval: None }];
+                assessed.push((assessor.assess(point, parts, &mut values), values[0]));
+            }
+        }
+        assessed
+    }
+
+    fn column(&self, name: &str, rows: &[Row<'_>], assessed: &[(Assessed, Value)]) -> ArrayRef {
         let points = || rows.iter().map(|row| row.point);
         let tails = || rows.iter().map(|row| row.series.tail.as_ref());
         match name {
@@ -121,11 +131,11 @@ impl Context<'_> {
             "source" => texts(points().map(|p| Some(p.source().name()))),
             "current_value" => floats(tails().map(|tail| tail.map(|t| t.value))),
             "last_updated" => instants(tails().map(|tail| tail.map(|t| t.arrival.0))),
-            "state" => texts(assessed.iter().map(|a| Some(a.state.name()))),
-            "completeness" => floats(assessed.iter().map(|a| Some(a.assessment.completeness))),
-            "confidence_score" => floats(assessed.iter().map(|a| Some(a.assessment.confidence_score))),
-            "low" => floats(assessed.iter().map(|a| interval(a).map(|i| i.low))),
-            "high" => floats(assessed.iter().map(|a| interval(a).map(|i| i.high))),
+            "state" => texts(assessed.iter().map(|(a, _)| Some(a.state.name()))),
+            "completeness" => floats(assessed.iter().map(|(a, _)| Some(a.assessment.completeness))),
+            "confidence_score" => floats(assessed.iter().map(|(a, _)| Some(a.assessment.confidence_score))),
+            "low" => floats(assessed.iter().map(|(_, avg)| avg.interval.map(|i| i.low))),
+            "high" => floats(assessed.iter().map(|(_, avg)| avg.interval.map(|i| i.high))),
             aggregate => floats(points().map(|p| p.evaluate(aggregate_of(aggregate)))),
         }
     }
@@ -139,10 +149,6 @@ impl Context<'_> {
         let partitions = self.snapshot.version.partitions_in(bucket).iter();
         partitions.filter_map(|p| Some(p.view.as_ref()?.generation)).max()
     }
-}
-
-fn interval(assessed: &Assessed) -> Option<Interval> {
-    assessed.assessment.intervals.first().copied().flatten()
 }
 
 /// The aggregate that a column tells; `metric_value` is the average.

@@ -1,0 +1,203 @@
+//! A metric query's answer as JSON text.
+//!
+//! Owns the form of an answer. Points are written straight into bytes, as an answer may have millions: what all of them
+//! share is written once and copied, and the date of an instant is worked out once a day. Does not own the values.
+
+use schemas::EventTime;
+use schemas::time::{DAY, SECOND};
+use serde::Serialize;
+
+use super::stream::CHUNK_BYTES;
+use crate::answer::{Answer, Interval, Point, SeriesAnswer, Value};
+
+/// A point with a single aggregate has about so many bytes; a chunk has room for one more.
+const POINT_BYTES: usize = 512;
+
+/// An answer as pieces of text.
+pub(super) struct AnswerText {
+    answer: Answer,
+    /// The series and the point that come next.
+    at: (usize, usize),
+    names: Names,
+    times: Times,
+    state: Progress,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Begin,
+    Series,
+    End,
+}
+
+impl AnswerText {
+    pub(super) fn new(answer: Answer) -> Self {
+        let names = Names::of(answer.series.iter().flat_map(|s| &s.points).next());
+        Self { answer, at: (0, 0), names, times: Times::default(), state: Progress::Begin }
+    }
+
+    /// Appends series until there is enough for a chunk; whether all are written.
+    fn series(&mut self, out: &mut Vec<u8>) -> bool {
+        while let Some(series) = self.answer.series.get(self.at.0) {
+            if self.at.1 == 0 {
+                begin(series, self.at.0 == 0, out);
+            }
+            for point in &series.points[self.at.1..] {
+                if self.at.1 > 0 {
+                    out.push(b',');
+                }
+                write_point(point, &self.names, &mut self.times, out);
+                self.at.1 += 1;
+                if out.len() >= CHUNK_BYTES {
+                    return false;
+                }
+            }
+            out.extend_from_slice(b"]}");
+            self.at = (self.at.0 + 1, 0);
+        }
+        true
+    }
+
+    fn end(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"],\"as_of\":");
+        write(&self.answer.as_of, out);
+        out.extend_from_slice(b",\"missing\":");
+        write(&self.answer.missing, out);
+        out.push(b'}');
+    }
+}
+
+impl Iterator for AnswerText {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.state == Progress::End {
+            return None;
+        }
+        let mut out = Vec::with_capacity(CHUNK_BYTES + POINT_BYTES);
+        if self.state == Progress::Begin {
+            out.extend_from_slice(b"{\"series\":[");
+            self.state = Progress::Series;
+        }
+        if self.series(&mut out) {
+            self.end(&mut out);
+            self.state = Progress::End;
+        }
+        Some(out)
+    }
+}
+
+/// Opens a series up to its first point.
+fn begin(series: &SeriesAnswer, first: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if first { b"{\"metric\":" } else { b",{\"metric\":" });
+    write(&series.metric, out);
+    out.extend_from_slice(b",\"tags\":");
+    write(&series.tags, out);
+    out.extend_from_slice(b",\"points\":[");
+}
+
+fn write_point(point: &Point, names: &Names, times: &mut Times, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"time\":\"");
+    times.write(point.time, out);
+    out.push(b'"');
+    for (name, value) in names.fields.iter().zip(&point.values) {
+        out.extend_from_slice(name);
+        write(&value.value, out);
+    }
+    for (name, count) in [
+        (&b",\"data_points\":"[..], point.data_points),
+        (b",\"batch_points\":", point.batch_points),
+        (b",\"speed_points\":", point.speed_points),
+    ] {
+        out.extend_from_slice(name);
+        write(&count, out);
+    }
+    for (name, text) in [(&b",\"source\":\""[..], point.source.name()), (b"\",\"state\":\"", point.state.name())] {
+        out.extend_from_slice(name);
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(b"\",\"completeness\":");
+    write(&point.completeness, out);
+    out.extend_from_slice(b",\"confidence_score\":");
+    write(&point.confidence_score, out);
+    out.extend_from_slice(if point.calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
+    write_intervals(&point.values, names, out);
+    out.push(b'}');
+}
+
+fn write_intervals(values: &[Value], names: &Names, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"interval\":{");
+    for (name, place) in &names.sorted {
+        out.extend_from_slice(name);
+        match values[*place].interval {
+            Some(Interval { low, high }) => {
+                out.extend_from_slice(b"{\"low\":");
+                write(&low, out);
+                out.extend_from_slice(b",\"high\":");
+                write(&high, out);
+                out.push(b'}');
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b'}');
+}
+
+fn write(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("plain data with text keys, into memory");
+}
+
+/// The names of the aggregates, which all points share.
+struct Names {
+    /// In the order they were asked for, as `,"name":`.
+    fields: Vec<Vec<u8>>,
+    /// Sorted, with their places among the values, as `"name":`, after the first with a comma.
+    sorted: Vec<(Vec<u8>, usize)>,
+}
+
+impl Names {
+    fn of(point: Option<&Point>) -> Self {
+        let names: Vec<&str> = point.into_iter().flat_map(|p| &p.values).map(|v| v.aggregate.name()).collect();
+        let mut places: Vec<(&str, usize)> = names.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        let comma = |i: usize| if i == 0 { "" } else { "," };
+        let sorted = places.iter().enumerate();
+        Self {
+            fields: names.iter().map(|name| format!(",\"{name}\":").into_bytes()).collect(),
+            sorted: sorted.map(|(i, (name, at))| (format!("{}\"{name}\":", comma(i)).into_bytes(), *at)).collect(),
+        }
+    }
+}
+
+/// Instants as RFC 3339, quick where many of one day follow each other.
+#[derive(Default)]
+struct Times {
+    /// A day, counted from 1970, and its date with the `T` behind.
+    day: Option<(i64, String)>,
+}
+
+impl Times {
+    /// Appends what `Display` writes.
+    fn write(&mut self, time: EventTime, out: &mut Vec<u8>) {
+        let (day, rest) = (time.0.div_euclid(DAY), time.0.rem_euclid(DAY));
+        if rest % SECOND != 0 {
+            out.extend_from_slice(time.to_string().as_bytes());
+            return;
+        }
+        if self.day.as_ref().is_none_or(|(known, _)| *known != day) {
+            let mut date = time.to_string();
+            date.truncate("1970-01-01T".len());
+            self.day = Some((day, date));
+        }
+        if let Some((_, date)) = &self.day {
+            out.extend_from_slice(date.as_bytes());
+        }
+        let second = rest / SECOND;
+        let digits = |n: i64| [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        let ([a, b], [c, d], [e, f]) = (digits(second / 3600), digits(second / 60 % 60), digits(second % 60));
+        out.extend_from_slice(&[a, b, b':', c, d, b':', e, f, b'Z']);
+    }
+}
+
+#[cfg(test)]
+mod tests;
