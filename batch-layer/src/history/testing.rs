@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use object_store::memory::InMemory;
 use schemas::history::{ReadingColumns, StoredReading, readings_to_batch, scanned};
 use schemas::paths::{MIXED, ObjectKind};
+use schemas::time::MILLISECOND;
 use schemas::view::FileRef;
 use schemas::{LogPosition, SeriesId, SeriesKey};
 
@@ -29,7 +30,7 @@ pub(crate) fn in_memory() -> (Objects, Arc<InMemory>) {
 
 /// A reading that arrived one nanosecond after it happened.
 pub(crate) fn reading(series: u64, time: i64, position: u64, value: f64) -> StoredReading {
-    StoredReading { series: SeriesId(series), time, arrival: time + 1, value, position }
+    StoredReading { series: SeriesId(series), time, arrival: (time % 1000 + 1) * MILLISECOND, value, position }
 }
 
 /// Sorts arrivals as files do; arrivals of one frame keep their order.

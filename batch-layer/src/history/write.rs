@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 
 /// Rows of a row group of readings: enough to compress well, few enough to decode in a few milliseconds.
 const READINGS_GROUP: usize = 128 * 1024;
+/// Rows from which a row group of readings ends with its metric: values of one metric share a small dictionary.
+const METRIC_GROUP: usize = 16 * 1024;
 /// Rows of a row group of cells: a query for a few series should decode little else. Every one but the last has so many.
 pub(crate) const CELLS_GROUP: usize = 16 * 1024;
 /// Distinct values of a row group, eight bytes each, at which the dictionary is given up: a quarter of its rows.
@@ -108,10 +110,18 @@ impl ReadingsWriter {
         let Some((first, last)) = readings.first().zip(readings.last()) else { return Ok(()) };
         let sorted = self.last <= Some(order(first)) && readings.is_sorted_by_key(order);
         assert!(sorted, "readings are stored in order of series, event time and position");
+        let mut metric = self.last.map_or(first.series, |(series, ..)| series).metric();
         self.last = Some(order(last));
         self.bounds = Bounds::of(readings).into_iter().chain(self.bounds.take()).reduce(Bounds::union);
-        for chunk in readings.chunks(CHUNK) {
-            self.writer.write(&readings_to_batch(chunk, &key)).map_err(failed)?;
+        for of_metric in readings.chunk_by(|a, b| a.series.metric() == b.series.metric()) {
+            let next = of_metric[0].series.metric();
+            if next != metric && self.writer.in_progress_rows() >= METRIC_GROUP {
+                self.writer.flush().map_err(failed)?;
+            }
+            metric = next;
+            for chunk in of_metric.chunks(CHUNK) {
+                self.writer.write(&readings_to_batch(chunk, &key)).map_err(failed)?;
+            }
         }
         Ok(())
     }

@@ -199,6 +199,7 @@ pub(super) fn whole_buckets(range: TimeRange, base: Resolution) -> TimeRange {
 #[cfg(test)]
 mod tests {
     use schemas::epoch::Arrival;
+    use schemas::partial::Sketch;
 
     use super::*;
 
@@ -246,7 +247,10 @@ mod tests {
         let all = [(0, 1, 1, true), (10, 0, 1, true), (20, 1, 0, false), (30, 0, 1, true)];
         let points = check(asked(range, Told::Merged), &view, &epochs, &all, &[]);
         assert_eq!(points.iter().next().map(|p| p.partial.sum.value()), Some(4.0));
-        check(asked(range, Told::Untouched), &view, &epochs, &[(20, 1, 0, false)], &[0, 10, 30]);
+        check(asked(range, Told::Untouched), &view, &epochs, &[], &[0, 10, 20, 30]);
+        let mut sketched = view.clone();
+        sketched[1].partial.sketch = Some(Box::new(Sketch::of([2.0])));
+        check(asked(range, Told::Untouched), &sketched, &epochs, &[(20, 1, 0, false)], &[0, 10, 30]);
         check(asked(range, Told::Nothing), &view, &epochs, &[], &[0, 10, 20, 30]);
         let wide = Asked { step: Resolution::from_nanos(20).expect("positive"), ..asked(range, Told::Merged) };
         check(wide, &view, &epochs, &[(0, 1, 2, true), (20, 1, 1, true)], &[]);

@@ -4,13 +4,14 @@ use schemas::ArrivalTime;
 use schemas::Partial;
 use schemas::cells::Cell;
 use schemas::epoch::Tail;
-use schemas::history::{ReadingColumns, batch_to_cells, batch_to_series};
+use schemas::history::{ReadingColumns, batch_to_cells, batch_to_series, scanned};
 use schemas::partial::Sketch;
+use schemas::time::MILLISECOND;
 
 use super::*;
 
 fn reading(series: u64, time: i64, position: u64) -> StoredReading {
-    StoredReading { series: SeriesId(series), time, arrival: time + 1, value: time as f64 / 10.0, position }
+    StoredReading { series: SeriesId(series), time, arrival: (time % 1000 + 1) * MILLISECOND, value: time as f64 / 10.0, position }
 }
 
 fn key() -> SeriesKey {
@@ -29,7 +30,8 @@ fn readings_come_back_in_groups_with_statistics() {
     let readings: Vec<_> = (0..300_000).map(|i| reading(i / 1000, i64::try_from(i).expect("small"), i)).collect();
     let (footer, batches) = decode(encode_readings(&readings, |_| &key).expect("encodes"));
     let decoded = batches.iter().flat_map(|b| {
-        let columns = ReadingColumns::of(b).expect("the columns of readings");
+        let batch = scanned(b).expect("the columns of readings");
+        let columns = ReadingColumns::of(&batch).expect("the columns of a scan");
         (0..columns.len()).map(|i| columns.get(i)).collect::<Vec<_>>()
     });
     assert!(decoded.eq(readings.iter().copied()));
