@@ -34,6 +34,9 @@ impl ViewCells {
     }
 }
 
+/// A row group: its number in the file, and its cells.
+type Numbered = (usize, Arc<CellTable>);
+
 /// The row groups of one view.
 #[derive(Debug)]
 struct Groups {
@@ -51,7 +54,7 @@ impl Groups {
     }
 
     /// Those of these that are in memory, which are in use now.
-    fn take(&mut self, groups: &[usize], now: u64) -> Vec<(usize, Arc<CellTable>)> {
+    fn take(&mut self, groups: &[usize], now: u64) -> Vec<Numbered> {
         let mut taken = Vec::with_capacity(groups.len());
         for group in groups {
             if let Some((table, used)) = self.tables.get_mut(group) {
@@ -88,7 +91,7 @@ impl ViewCache {
         let Some(object) = &view.object else { return Ok(ViewCells::default()) };
         let (mut tables, known) = self.lookup(&object.path, series);
         let missing = |group: &usize| !tables.iter().any(|(cached, _)| cached == group);
-        if !known.is_some_and(|wanted| !wanted.iter().any(missing)) {
+        if known.is_none_or(|wanted| wanted.iter().any(missing)) {
             let pick = |outline: &[_]| Groups::wanted(outline, series).into_iter().filter(missing).collect();
             let CellGroups { outline, picked } = read_groups(objects, object, pick).await?;
             let picked: Vec<_> = picked.into_iter().map(|(group, table)| (group, Arc::new(table))).collect();
@@ -112,7 +115,7 @@ impl ViewCache {
     }
 
     /// The wanted row groups that are in memory; and all wanted ones, where the view is known.
-    fn lookup(&self, path: &str, series: &[SeriesId]) -> (Vec<(usize, Arc<CellTable>)>, Option<Vec<usize>>) {
+    fn lookup(&self, path: &str, series: &[SeriesId]) -> (Vec<Numbered>, Option<Vec<usize>>) {
         let mut cached = self.lock();
         cached.clock += 1;
         let now = cached.clock;
@@ -121,7 +124,7 @@ impl ViewCache {
         (groups.take(&wanted, now), Some(wanted))
     }
 
-    fn insert(&self, path: &str, outline: Vec<(SeriesId, SeriesId)>, tables: &[(usize, Arc<CellTable>)]) {
+    fn insert(&self, path: &str, outline: Vec<(SeriesId, SeriesId)>, tables: &[Numbered]) {
         let mut cached = self.lock();
         cached.clock += 1;
         let now = cached.clock;

@@ -198,7 +198,8 @@ impl<'a> Collector<'a> {
     fn pend(&self, points: &mut [Points]) {
         for segment in &self.segments {
             let buckets = whole_buckets(segment.range, self.base);
-            for (id, points) in self.series.iter().zip(&mut *points) {
+            let some = self.series.iter().zip(&mut *points).filter(|(_, points)| points.len() > 0);
+            for (id, points) in some {
                 for cell in segment.cells_after(*id, buckets).filter(|cell| !outside(cell, segment.range)) {
                     points.pend(self.step.floor(EventTime(cell.bucket)).0, cell.partial.count);
                 }

@@ -20,37 +20,37 @@ pub(super) struct Group {
 /// The point of a member, and the member's place in the group.
 pub(super) type Part<'a> = (usize, &'a CellPoint);
 
+/// Names and values of tags, in order of the names.
+type Tags = Vec<(String, String)>;
+
 /// The series by the tags that are kept; each on its own where `by` is `None`. Sorted by metric, then tags.
 pub(super) fn group(series: Vec<SeriesCells>, by: Option<&[String]>) -> Vec<Group> {
     let Some(by) = by else {
-        let alone = |cells: SeriesCells| Group {
-            metric: cells.series.key.metric().to_owned(),
-            tags: tags(&cells.series, |_| true).into_iter().collect(),
-            members: vec![cells],
-        };
+        let alone = |cells: SeriesCells| Group::of(tags(&cells.series, |_| true), vec![cells]);
         return series.into_iter().map(alone).collect();
     };
-    let mut groups: BTreeMap<Vec<(String, String)>, (String, Vec<SeriesCells>)> = BTreeMap::new();
+    let mut groups: BTreeMap<Tags, Vec<SeriesCells>> = BTreeMap::new();
     for cells in series {
         let kept = if by.is_empty() { Vec::new() } else { tags(&cells.series, |name| by.iter().any(|b| b == name)) };
-        let (metric, members) =
-            groups.entry(kept).or_insert_with(|| (cells.series.key.metric().to_owned(), Vec::new()));
-        if metric != cells.series.key.metric() {
-            metric.clear();
-        }
-        members.push(cells);
+        groups.entry(kept).or_default().push(cells);
     }
-    let group = |(tags, (metric, members)): (Vec<_>, _)| Group { metric, tags: tags.into_iter().collect(), members };
-    groups.into_iter().map(group).collect()
+    groups.into_iter().map(|(tags, members)| Group::of(tags, members)).collect()
 }
 
 /// The tags of a series that are kept, in order of their names.
-fn tags(series: &SeriesState, keep: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+fn tags(series: &SeriesState, keep: impl Fn(&str) -> bool) -> Tags {
     let kept = series.key.tags().into_iter().filter(|(name, _)| keep(name));
     kept.map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 impl Group {
+    fn of(tags: Tags, members: Vec<SeriesCells>) -> Self {
+        let mut metrics = members.iter().map(|cells| cells.series.key.metric());
+        let first = metrics.next().unwrap_or_default();
+        let metric = if metrics.all(|metric| metric == first) { first.to_owned() } else { String::new() };
+        Self { metric, tags: tags.into_iter().collect(), members }
+    }
+
     /// Calls `each` with the points of the group in order of time, and with the members' points that each is made of.
     pub(super) fn each_point<E>(
         &self,

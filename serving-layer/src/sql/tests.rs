@@ -13,12 +13,15 @@ use futures::TryStreamExt;
 use prometheus_client::registry::Registry;
 use schemas::epoch::{Epoch, Sealed};
 use schemas::gap::NoGaps;
+use schemas::query::QueryText;
 use schemas::time::{MINUTE, SECOND, parse_rfc3339};
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Clock, SeriesKey, TimeRange};
 use serde_json::{Value, json};
 use speed_layer::{HistorySink, Recovered, Rows, SeriesRef, SpeedLayer};
 
+use crate::answer::Source;
+use crate::confidence::State;
 use crate::error::{Error, Result};
 use crate::serving::{Serving, Settings};
 
@@ -175,6 +178,34 @@ async fn readings_are_told_once() {
     .await;
     let sql = "SELECT date_trunc('hour', event_time) AS h, count(*) AS n FROM readings GROUP BY 1 ORDER BY 1";
     check(&serving, sql, json!([{"h": "2024-01-01T11:00:00Z", "n": 7}])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_alone_is_not_sure_of_what_it_has_not_counted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = Settings { horizon_max: Duration::from_secs(600), ..Settings::default() };
+    let serving = open(dir.path(), settings).await;
+    let at = |minutes: i64| now() - 60 * MINUTE + minutes * MINUTE;
+    append(&serving, "temperature", "press-1", &[(at(0), 1.0), (at(1), 2.0), (at(2), 3.0)]).await;
+    serving.flush().await.expect("flushes");
+    recompute(&serving).await;
+    // In a cell of its own, and where no view counts anything.
+    append(&serving, "temperature", "press-1", &[(at(1) + 30 * SECOND, 9.0), (at(5), 9.0)]).await;
+
+    let part = |text: &str| Some(text.to_owned());
+    let (r#match, from, step, view) = (part("temperature"), part("now-1h"), part("1m"), part("batch"));
+    let text = QueryText { r#match, from, step, view, ..QueryText::default() };
+    let answer = serving.query(&text).await.expect("answers");
+    let points = &answer.series[0].points;
+    let told: Vec<_> = points.iter().map(|p| (p.values[0].value, p.source, p.state)).collect();
+    let (batch, last) = (Source::Batch, State::Final);
+    let expected = [(Some(1.0), batch, last), (Some(2.0), batch, State::Settling), (Some(3.0), batch, last)];
+    assert_eq!(told, expected);
+    let scores: Vec<_> = points.iter().filter_map(|p| p.confidence_score).collect();
+    assert!(scores[1] < 0.5 && scores[0] > 0.5 && scores[2] > 0.5, "{scores:?}");
+    assert!(points[1].completeness <= 0.5, "{points:?}");
+    let sql = "SELECT count(*) AS n FROM batch_metrics WHERE resolution = '1m' AND confidence_score < 0.5";
+    check(&serving, sql, json!([{"n": 1}])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
