@@ -55,6 +55,12 @@ pub struct SeriesEpoch {
 }
 
 impl SeriesEpoch {
+    /// No readings yet, but room for as many readings and cells as another part has.
+    pub fn like(other: &Self) -> Self {
+        let (run, cells) = (Vec::with_capacity(other.run.len()), Vec::with_capacity(other.cells.len()));
+        Self { run, cells, ..Self::default() }
+    }
+
     /// What remains of a series after its readings were released.
     pub fn from_cells(cells: Vec<Cell>, disordered: Vec<i64>) -> Self {
         Self { run: Vec::new(), late: BTreeMap::new(), cells, disordered }
@@ -89,7 +95,7 @@ impl SeriesEpoch {
 
     /// Keeps a reading that is not the newest; says whether its identity was here before.
     fn insert_old(&mut self, reading: HotReading) -> bool {
-        let at = self.run.partition_point(|r| r.time < reading.time);
+        let at = self.place_in_run(reading.time);
         let in_run = self.run.get(at).is_some_and(|r| r.time == reading.time);
         let known = in_run || self.is_late(reading.time);
         if !known && self.run.len() - at <= NEARLY {
@@ -99,6 +105,18 @@ impl SeriesEpoch {
         let order = u32::try_from(self.late.len()).expect("an epoch is sealed long before 2^32 readings");
         self.late.insert((reading.time, order), (reading.value, reading.frame));
         known
+    }
+
+    /// The number of readings of the run before `time`. Looks near the end first: what was overtaken just now belongs
+    /// there, and a search by halves would fetch lines of memory that nobody has used for long.
+    fn place_in_run(&self, time: i64) -> usize {
+        let near = self.run.len().saturating_sub(NEARLY);
+        match self.run.get(near) {
+            Some(first) if first.time < time => {
+                near + self.run[near..].iter().rposition(|r| r.time < time).map_or(0, |place| place + 1)
+            }
+            _ => self.run[..near].partition_point(|r| r.time < time),
+        }
     }
 
     fn is_late(&self, time: i64) -> bool {

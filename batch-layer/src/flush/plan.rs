@@ -111,6 +111,15 @@ fn new_partitions(version: &HistoryVersion, epoch: &Epoch) -> Vec<TimeRange> {
         if known.contains(first) && known.contains(last) {
             continue;
         }
+        if !month.contains(first) {
+            month = month_of(first);
+        }
+        let hour = hour_of(first);
+        if hour.contains(last) && version.partitions_in(hour).is_empty() {
+            let density = months.entry(month.start).or_insert_with(|| Density::new(month, first));
+            density.count_all(series.hot_len(), (first, last), hour);
+            continue;
+        }
         for time in times(series).filter(|time| version.partition_of(*time).is_none()) {
             if !month.contains(time) {
                 month = month_of(time);
@@ -132,12 +141,17 @@ impl Density {
     }
 
     fn count(&mut self, time: EventTime) {
-        self.readings += 1;
-        (self.first, self.last) = (self.first.min(time.0), self.last.max(time.0));
-        if !self.hour.contains(time) {
-            let hour = Resolution::from_nanos(HOUR).expect("positive");
-            self.hour = hour.bucket(hour.floor(time));
-            self.hours.insert(self.hour.start.0);
+        let hour = if self.hour.contains(time) { self.hour } else { hour_of(time) };
+        self.count_all(1, (time, time), hour);
+    }
+
+    /// Counts readings from `first` to `last`, all in one hour.
+    fn count_all(&mut self, readings: usize, (first, last): (EventTime, EventTime), hour: TimeRange) {
+        self.readings += readings as i128;
+        (self.first, self.last) = (self.first.min(first.0), self.last.max(last.0));
+        if self.hour != hour {
+            self.hour = hour;
+            self.hours.insert(hour.start.0);
         }
     }
 
@@ -162,6 +176,11 @@ impl Density {
         }
         spans
     }
+}
+
+fn hour_of(t: EventTime) -> TimeRange {
+    let hour = Resolution::from_nanos(HOUR).expect("positive");
+    hour.bucket(hour.floor(t))
 }
 
 /// The calendar month (UTC) that holds `t`.

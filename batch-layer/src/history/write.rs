@@ -230,9 +230,12 @@ fn series_properties() -> WriterProperties {
 fn properties(kind: &str, group_rows: usize, sorted: &[i32]) -> WriterPropertiesBuilder {
     let ascending = |column_idx: &i32| SortingColumn { column_idx: *column_idx, descending: false, nulls_first: false };
     let said = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
+    // The compressor clears its tables anew for every page, which costs more than compressing: so few pages and, as
+    // encoded columns hold little that a longer search would find, the level with the smallest tables.
     WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("zstd has a level 3")))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).expect("zstd has a level 1")))
         .set_max_row_group_row_count(Some(group_rows))
+        .set_data_page_row_count_limit(group_rows)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_sorting_columns(Some(sorted.iter().map(ascending).collect()))
         .set_created_by("weir".to_owned())

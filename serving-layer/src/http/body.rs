@@ -15,6 +15,7 @@ use speed_layer::decode::body::{BodyError, Encoding, decompress};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::App;
+use super::buffers::{Buffer, Buffers};
 use super::error::{Problem, Result};
 use super::params::unknown;
 
@@ -41,10 +42,30 @@ pub(super) struct Limits {
     pub(super) deadline: Duration,
 }
 
+/// Where bodies are kept until they are decoded.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// One permit for each byte.
+    bytes: Arc<Semaphore>,
+    buffers: Arc<Buffers>,
+}
+
+impl Room {
+    /// Room for this many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { bytes: Arc::new(Semaphore::new(bytes)), buffers: Arc::default() }
+    }
+
+    /// How many bytes there is room for.
+    pub(super) fn left(&self) -> usize {
+        self.bytes.available_permits()
+    }
+}
+
 /// A body as it was sent.
 #[derive(Debug)]
 pub(super) struct Received {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     pub(super) encoding: Encoding,
     limits: Limits,
     /// Its share of the bytes that all bodies may take together.
@@ -76,7 +97,7 @@ pub(super) async fn receive(app: &App, headers: &HeaderMap, body: Body) -> Resul
     receive_within(&app.bodies, headers, body, limits).await
 }
 
-async fn receive_within(room: &Arc<Semaphore>, headers: &HeaderMap, body: Body, limits: Limits) -> Result<Received> {
+async fn receive_within(room: &Room, headers: &HeaderMap, body: Body, limits: Limits) -> Result<Received> {
     let mut stream = body.into_data_stream();
     let (encoding, expected, limit) = match start(headers, limits) {
         Ok(start) => start,
@@ -115,11 +136,11 @@ fn encoding_of(headers: &HeaderMap) -> Result<Encoding> {
 }
 
 async fn collect(
-    room: &Arc<Semaphore>,
+    room: &Room,
     stream: &mut BodyDataStream,
     (expected, limit): (usize, usize),
-) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
-    let mut bytes = Vec::with_capacity(expected.min(RESERVE_BYTES));
+) -> Result<(Buffer, Option<OwnedSemaphorePermit>)> {
+    let mut bytes = room.buffers.take(expected.min(RESERVE_BYTES));
     let mut share: Option<OwnedSemaphorePermit> = None;
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| Problem::bad(format!("the body could not be read: {error}")))?;
@@ -127,7 +148,7 @@ async fn collect(
             return Err(too_large(limit));
         }
         let size = u32::try_from(chunk.len()).map_err(|_| too_large(limit))?;
-        let more = Arc::clone(room).try_acquire_many_owned(size);
+        let more = Arc::clone(&room.bytes).try_acquire_many_owned(size);
         let more = more.map_err(|_| Problem::overloaded("too many bodies are being read", 1))?;
         match &mut share {
             Some(share) => share.merge(more),
@@ -206,7 +227,7 @@ mod tests {
     }
 
     async fn status(pairs: &[(axum::http::HeaderName, &str)], body: impl Into<Body>, room: usize) -> u16 {
-        let room = Arc::new(Semaphore::new(room));
+        let room = Room::new(room);
         match receive_within(&room, &headers(pairs), body.into(), LIMITS).await {
             Ok(received) => received.plain().map_or_else(|problem| problem.status().as_u16(), |_| 200),
             Err(problem) => problem.status().as_u16(),

@@ -12,6 +12,7 @@
 mod admission;
 mod answer_text;
 mod body;
+mod buffers;
 mod encode;
 mod error;
 mod generations;
@@ -56,6 +57,7 @@ use utoipa_axum::routes;
 pub use metrics::Metrics;
 pub use server::serve;
 
+use self::body::Room;
 use crate::serving::Serving;
 
 /// Bytes of bodies that may be in memory before they are decoded, of all requests together.
@@ -87,8 +89,7 @@ struct App {
     queries: Arc<Semaphore>,
     /// One permit for each query that waits for its turn.
     waiting: Semaphore,
-    /// One permit for each byte of a body.
-    bodies: Arc<Semaphore>,
+    bodies: Room,
     /// One permit for each large body being decoded: what it decodes to is many times larger.
     decoders: Arc<Semaphore>,
     /// One permit for each follower of a job.
@@ -108,7 +109,7 @@ impl App {
             metrics: state.metrics,
             queries: Arc::new(Semaphore::new(queries)),
             waiting: Semaphore::new(queries * 4),
-            bodies: Arc::new(Semaphore::new(BODIES_BYTES)),
+            bodies: Room::new(BODIES_BYTES),
             decoders: Arc::new(Semaphore::new((2 * cores).max(4))),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
             shed: Mutex::default(),

@@ -162,7 +162,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusBod
         queues: Queues {
             queries_running: at_once.saturating_sub(app.queries.available_permits()),
             queries_at_once: at_once,
-            body_bytes: BODIES_BYTES.saturating_sub(app.bodies.available_permits()),
+            body_bytes: BODIES_BYTES.saturating_sub(app.bodies.left()),
             jobs_queued: jobs.get("queued").copied().unwrap_or(0),
         },
         speed: speed_status(&status, now.0),

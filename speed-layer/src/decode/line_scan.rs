@@ -247,6 +247,9 @@ fn bad_integer(token: &str, kind: &IntErrorKind) -> String {
 }
 
 fn timestamp(token: &[u8], precision: Precision) -> Result<i64, String> {
+    if let Some(n) = number::short_whole(token) {
+        return number::instant_of_units(n, precision);
+    }
     let bad = || format!("timestamp {:?} is not a whole number", start_of(token));
     let text = std::str::from_utf8(token).map_err(|_| bad())?;
     match text.parse::<i64>() {

@@ -45,7 +45,8 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
     let mut point = None;
     for (i, b) in digits.iter().enumerate() {
         match b {
-            b'0'..=b'9' => mantissa = mantissa * 10 + u64::from(b - b'0'),
+            // At most 16 digits: it can't overflow.
+            b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(b - b'0')),
             b'.' if point.is_none() => point = Some(i),
             _ => return None,
         }
@@ -59,6 +60,23 @@ fn short_decimal(text: &[u8]) -> Option<f64> {
     // Both operands are exact (mantissa < 10^15 < 2^53), hence the quotient is the nearest float.
     let value = mantissa as f64 / POWERS[decimals];
     Some(if negative { -value } else { value })
+}
+
+/// A whole number of digits alone, if it is short enough not to overflow.
+pub(super) fn short_whole(text: &[u8]) -> Option<i64> {
+    if text.is_empty() || text.len() > 19 {
+        return None;
+    }
+    let mut n = 0_u64;
+    for b in text {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // At most 19 digits are less than 2^64.
+        n = n.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    i64::try_from(n).ok()
 }
 
 /// The instant that a text names: empty is now, a number counts in the precision, anything else is RFC 3339.

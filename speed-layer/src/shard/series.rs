@@ -166,7 +166,7 @@ impl Shard {
 impl LiveSeries {
     /// Counts readings of this series, in order of arrival.
     fn fold(&mut self, run: &[Incoming], folding: Folding<'_>, lateness: &mut LatenessTable, folded: &mut Folded) {
-        let mut open = std::mem::take(&mut self.open).unwrap_or_default();
+        let mut open = std::mem::take(&mut self.open).unwrap_or_else(|| self.new_part(folding.hot));
         let part = Arc::make_mut(&mut open);
         for Incoming { time, value, frame, .. } in run.iter().copied() {
             let arrival = folding.arrivals[frame as usize];
@@ -180,6 +180,12 @@ impl LiveSeries {
             folded.count(kind, time);
         }
         self.open = Some(open);
+    }
+
+    /// An open part with room for what the last epoch held: growing step by step would copy it all several times.
+    fn new_part(&self, hot: &VecDeque<Arc<Epoch>>) -> Arc<SeriesEpoch> {
+        let last = hot.back().and_then(|epoch| epoch.of(self.id));
+        Arc::new(last.map_or_else(SeriesEpoch::default, |part| SeriesEpoch::like(part)))
     }
 
     /// Whether a reading can have been counted before, as far as anyone can tell without reading history.

@@ -11,7 +11,13 @@ use schemas::time::MILLISECOND;
 use super::*;
 
 fn reading(series: u64, time: i64, position: u64) -> StoredReading {
-    StoredReading { series: SeriesId(series), time, arrival: (time % 1000 + 1) * MILLISECOND, value: time as f64 / 10.0, position }
+    StoredReading {
+        series: SeriesId(series),
+        time,
+        arrival: (time % 1000 + 1) * MILLISECOND,
+        value: time as f64 / 10.0,
+        position,
+    }
 }
 
 fn key() -> SeriesKey {

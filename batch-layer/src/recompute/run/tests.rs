@@ -22,7 +22,8 @@ fn cells_of(readings: &[StoredReading]) -> Vec<StoredCell> {
     }
     let cell = |((series, bucket), readings): ((SeriesId, i64), Vec<StoredReading>)| {
         let mut partial = Partial::of_all(readings.iter().map(|r| (r.time, r.value))).expect("not empty");
-        partial.sketch = Some(Box::new(Sketch::of(readings.iter().map(|r| r.value))));
+        let sketched = partial.count >= SKETCH_READINGS_MIN;
+        partial.sketch = sketched.then(|| Box::new(Sketch::of(readings.iter().map(|r| r.value))));
         StoredCell { series, cell: Cell { bucket, partial }, disordered: false }
     };
     buckets.into_iter().map(cell).collect()
