@@ -174,6 +174,7 @@ fn batch_routes() -> OpenApiRouter<Arc<App>> {
 fn own_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(status::status))
+        .routes(routes!(operations::index))
         .routes(routes!(operations::health))
         .routes(routes!(operations::ready))
         .routes(routes!(operations::metrics))
@@ -209,6 +210,7 @@ mod tests {
             ("/v1/generations/{generation}/revert", "post"),
             ("/v1/reconciliation", "get"),
             ("/v1/status", "get"),
+            ("/", "get"),
             ("/health", "get"),
             ("/ready", "get"),
             ("/metrics", "get"),

@@ -1,4 +1,4 @@
-//! `/health`, `/ready` and `/metrics`: for those who run the server.
+//! `/`, `/health`, `/ready` and `/metrics`: for those who run the server.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -33,6 +33,17 @@ pub(super) struct Health {
 pub(super) struct Ready {
     /// `ready`.
     status: &'static str,
+}
+
+/// A page that tells a person where to go.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "operations",
+    responses((status = 200, description = "A page for people", body = String, content_type = "text/html"))
+)]
+pub(super) async fn index() -> Html<&'static str> {
+    Html(include_str!("index.html"))
 }
 
 /// Says that the server lives.
