@@ -116,12 +116,15 @@ impl Shared {
     /// The state with every durable reading counted.
     fn folded(&self) -> RwLockReadGuard<'_, SpeedState> {
         let state = self.read();
-        if state.is_folded() { state } else { RwLockWriteGuard::downgrade(self.fold(state)) }
+        if state.is_folded() {
+            return state;
+        }
+        drop(state);
+        RwLockWriteGuard::downgrade(self.fold())
     }
 
-    /// Counts what waits; for those who will change the state.
-    fn fold<'a>(&'a self, state: RwLockReadGuard<'_, SpeedState>) -> RwLockWriteGuard<'a, SpeedState> {
-        drop(state);
+    /// The same for those who will change the state.
+    fn fold(&self) -> RwLockWriteGuard<'_, SpeedState> {
         let mut state = self.write();
         self.tell(state.fold());
         state
@@ -270,7 +273,7 @@ impl SpeedLayer {
     /// Seals the open epoch, whatever its age.
     pub fn seal(&self) {
         let names = |id: SeriesId| self.shared.registry.key(id);
-        self.shared.fold(self.shared.read()).seal(self.components.clock.now(), &names);
+        self.shared.fold().seal(self.components.clock.now(), &names);
     }
 
     /// Seals the open epoch if it is due, and releases readings that history has.

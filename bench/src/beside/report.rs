@@ -58,7 +58,7 @@ impl Report {
         let batch = "All readings of the narrow ingest, in order of arrival, in one Parquet file; count, average, least \
                      and greatest per series and minute unless said otherwise; a fresh process each, without its start; \
                      answers that differ are told as failed. \
-                     Weir: a recompute of its own history into 10-second buckets with quantile sketches, and SQL over \
+                     Weir: a recompute of its own history into 10-second buckets (sketches only where a bucket holds 64 readings), and SQL over \
                      `readings`; the memory is that of the whole server. DataFusion's p99 is approximate."
             .to_owned();
         Self {

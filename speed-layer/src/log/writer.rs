@@ -111,7 +111,12 @@ pub(crate) fn spawn(
     };
     writer.remove_unused()?;
     let thread = std::thread::Builder::new().name("weir-log".to_owned());
-    let thread = thread.spawn(move || writer.run(&queue)).map_err(|e| Error::io("can't start the log's thread", e))?;
+    let thread = thread
+        .spawn(move || {
+            writer.run(&queue);
+            writer.wait_for_spare();
+        })
+        .map_err(|e| Error::io("can't start the log's thread", e))?;
     Ok((LogHandle { messages }, thread))
 }
 
@@ -169,6 +174,13 @@ impl<S: Sink> Writer<S> {
                     }
                 }
             }
+        }
+    }
+
+    /// A segment that is still being prepared would be put over that of the same number of the next life.
+    fn wait_for_spare(&mut self) {
+        if self.spare.take().is_some_and(|spare| spare.join().is_err()) {
+            tracing::error!("preparing a log segment panicked");
         }
     }
 
