@@ -5,7 +5,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: run test check bench beside soak compat
+.PHONY: run test check bench beside growth steps soak compat
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
@@ -40,6 +40,16 @@ beside:
 	$(CARGO) build --release --workspace --bins --locked
 	bench/peers/install.sh
 	$(TARGET)/release/weir-bench beside $(BESIDE)
+
+# How figures grow with readings, series and history (with the plot of docs/performance.md), and limits of memory and time.
+growth:
+	$(CARGO) build --release --workspace --bins --locked
+	$(TARGET)/release/weir-bench growth --plot docs/plots/growth.svg
+	$(TARGET)/release/weir-bench limits
+
+# Single steps of the hot path, by Criterion.
+steps:
+	$(CARGO) bench --workspace --locked --bench steps
 
 # The law and the crashes for longer. WEIR_LAW_CASES and WEIR_KILL_CYCLES say how long.
 soak:

@@ -1,4 +1,4 @@
-//! Readings as line protocol, in whole HTTP requests that are ready to be sent.
+//! Readings as line protocol or JSON, in whole HTTP requests that are ready to be sent.
 //!
 //! Owns the text of a line and how lines are dealt to requests and connections. Does **not** own the sending (`client`,
 //! `measure::ingest`). Requests are made slice by slice, so that memory stays bounded and making them is never timed.
@@ -40,6 +40,14 @@ impl Shape {
             Self::Wide => push_wide,
         };
         Layout { shape: self, push, wrap: |lines| client::post(WRITE_PATH, "text/plain", lines) }
+    }
+
+    /// Which of the arrivals of a tick share a line.
+    pub(crate) fn lines(self, arrivals: &[Reading]) -> impl Iterator<Item = &[Reading]> {
+        arrivals.chunk_by(move |a, b| {
+            let on_time = a.arrival == Arrival::OnTime && b.arrival == Arrival::OnTime;
+            self == Self::Wide && on_time && a.device == b.device
+        })
     }
 }
 
@@ -96,12 +104,8 @@ impl Requests {
 
     fn deal(&mut self) {
         let Layout { shape, push, wrap } = self.layout;
-        let on_one_line = |a: &Reading, b: &Reading| {
-            let on_time = a.arrival == Arrival::OnTime && b.arrival == Arrival::OnTime;
-            shape == Shape::Wide && on_time && a.device == b.device
-        };
         let lanes = self.lanes.len();
-        for line in self.arrivals.chunk_by(on_one_line) {
+        for line in shape.lines(&self.arrivals) {
             let lane = &mut self.lanes[line[0].device as usize % lanes];
             push(&mut lane.body, line);
             lane.lines += 1;
@@ -138,6 +142,21 @@ fn push_narrow(out: &mut Vec<u8>, readings: &[Reading]) {
 fn push_wide(out: &mut Vec<u8>, readings: &[Reading]) {
     let _ = write!(out, "machine,device_id=d{:03}", readings[0].device);
     push_fields(out, readings);
+}
+
+/// Readings as JSON, an object a line, as Weir's own endpoint takes them.
+pub(crate) fn json() -> Layout {
+    let wrap = |lines: &[u8]| client::post("/v1/readings", "application/x-ndjson", lines);
+    Layout { shape: Shape::Narrow, push: push_json, wrap }
+}
+
+/// One reading.
+fn push_json(out: &mut Vec<u8>, readings: &[Reading]) {
+    let first = readings[0];
+    let metric = &METRICS[first.metric];
+    let _ = write!(out, r#"{{"metric":"{}","device_id":"d{:03}","value":"#, metric.name, first.device);
+    push_decimal(out, first.value, metric.decimals);
+    let _ = writeln!(out, r#","timestamp":{}}}"#, first.time_ms);
 }
 
 /// A field per reading, and their time.
@@ -189,6 +208,14 @@ mod tests {
         assert_eq!(narrow, "temperature,device_id=d007 value=65.02 1700000000001000000\n");
         let wide = line(Shape::Wide, &[reading(3, 1480.0), reading(1, 0.0)]);
         assert_eq!(wide, "machine,device_id=d007 rpm=1480,pressure=0.000 1700000000001000000\n");
+    }
+
+    #[test]
+    fn lines_are_json() {
+        let mut out = Vec::new();
+        push_json(&mut out, &[reading(0, 65.02)]);
+        let text = r#"{"metric":"temperature","device_id":"d007","value":65.02,"timestamp":1700000000001}"#;
+        assert_eq!(String::from_utf8(out).expect("ascii"), format!("{text}\n"));
     }
 
     fn bodies(shape: Shape, lanes: usize, slice: u64) -> Vec<Vec<(String, u64)>> {

@@ -207,6 +207,15 @@ pub(crate) fn family_cpu_s(pid: u32) -> anyhow::Result<f64> {
     Ok(cpu_s(pid, 4)? + living)
 }
 
+/// CPU seconds of those children of this program that have ended.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub(crate) fn children_cpu_s() -> anyhow::Result<f64> {
+    let own = std::process::id();
+    Ok(cpu_s(own, 4)? - cpu_s(own, 2)?)
+}
+
 /// The first so many of: user and system time, and that of children that have ended.
 fn cpu_s(pid: u32, times: usize) -> anyhow::Result<f64> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
@@ -229,13 +238,28 @@ fn children(pid: u32) -> Vec<u32> {
 /// # Errors
 /// There is no such process.
 pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
-    let peak = |pid: u32| -> anyhow::Result<u64> {
-        let status = read(&format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak in status")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("the peak is no number")?;
-        Ok(kib << 10)
-    };
+    let peak = |pid: u32| memory(pid, "VmHWM:");
     Ok(peak(pid)? + children(pid).into_iter().filter_map(|child| peak(child).ok()).sum::<u64>())
+}
+
+/// The memory that a process has now, bytes; without that of children.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let status = read(&format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{field} is no number"))?;
+    Ok(kib << 10)
+}
+
+/// Bytes as they stand in tables.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Lets the peak of a process begin anew.

@@ -5,23 +5,29 @@
 
 mod beside;
 mod client;
+mod columns;
 mod connection;
+mod export;
+mod figures;
+mod growth;
+mod limits;
 mod lines;
 mod machine;
 mod measure;
+mod place;
 mod report;
 mod server;
 mod session;
 mod workload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
-use tempfile::TempDir;
 
 use machine::Machine;
 use measure::{Bench, Plans};
+use place::Place;
 use report::Report;
 
 /// Measures weir: ingest, queries, recompute, disk and starts.
@@ -43,12 +49,8 @@ struct Args {
     /// Write the raw figures there as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Make the data directories here, on the disk to be measured; default: this build's target directory
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// The server's program; default: weir of this build's release profile
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// What else there is to measure.
@@ -56,27 +58,35 @@ struct Args {
 enum Command {
     /// Measures weir beside other servers and batch engines, those that are installed
     Beside(beside::Options),
+    /// Measures how each figure grows with readings, series and history
+    Growth(growth::Options),
+    /// Measures memory, starts, a publish under the eyes of readers, and what dirty cells cost
+    Limits(limits::Options),
+    /// Writes the workload to a file
+    Workload(export::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match &args.command {
         Some(Command::Beside(options)) => beside::run(options),
+        Some(Command::Growth(options)) => growth::run(options),
+        Some(Command::Limits(options)) => limits::run(options),
+        Some(Command::Workload(options)) => export::run(options),
         None => alone(&args),
     }
 }
 
 fn alone(args: &Args) -> anyhow::Result<()> {
-    let binary = weir_binary(args.weir.as_deref())?;
-    let dir = bench_dir(args.dir.as_deref())?;
+    let binary = args.place.weir()?;
+    let dir = args.place.dir()?;
     let mut report = Report::new(&Machine::of(dir.path())?, std::env::args().collect::<Vec<_>>().join(" "));
     let bench = bench(args, binary, dir.path().to_owned());
     let plans = Plans::new(machine::now_ms()?, bench.points);
     let measured = bench.run(&plans, &mut report);
     println!("{}", report.markdown());
     if let Some(path) = &args.out {
-        let text = serde_json::to_string_pretty(&report.json())? + "\n";
-        std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))?;
+        place::write(path, &(serde_json::to_string_pretty(&report.json())? + "\n"))?;
     }
     measured?;
     ensure!(report.wrong_answers().is_empty(), "the server gave wrong answers");
@@ -86,26 +96,4 @@ fn alone(args: &Args) -> anyhow::Result<()> {
 fn bench(args: &Args, binary: PathBuf, dir: PathBuf) -> Bench {
     let (points, singles, runs) = if args.quick { (2_000_000, 500, 50) } else { (10_000_000, 2000, 200) };
     Bench { binary, dir, points: args.points.unwrap_or(points), singles, runs, gateways: args.gateways }
-}
-
-/// The server's program: the one given, or that of this build.
-fn weir_binary(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    match given {
-        Some(binary) => binary.canonicalize().with_context(|| format!("can't find {}", binary.display())),
-        None => server::release_binary(),
-    }
-}
-
-/// A new directory in the one given, or where this program was built; removed when it is dropped.
-fn bench_dir(parent: Option<&Path>) -> anyhow::Result<TempDir> {
-    let parent = parent.map_or_else(target_dir, |dir| Ok(dir.to_owned()))?;
-    let parent = parent.canonicalize().with_context(|| format!("can't find {}", parent.display()))?;
-    let made = tempfile::Builder::new().prefix("weir-bench-").tempdir_in(&parent);
-    made.with_context(|| format!("can't make a directory in {}", parent.display()))
-}
-
-/// The directory that this program was built in.
-fn target_dir() -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe().context("can't find this program")?;
-    Ok(own.ancestors().nth(2).context("this program lies in no directory")?.to_owned())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::machine::{Machine, commit};
-use crate::measure::{Asked, Disk, Ingest, Latency, Queries, Recompute, Starts, digits};
+use crate::measure::{Asked, Disk, Import, Ingest, Latency, Queries, Recompute, Starts, digits};
 
 /// What is known so far.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Report {
         self.row("ingest, single readings, 1 connection: request", latency.show());
     }
 
-    /// Ingest in batches, narrow or wide.
+    /// Ingest in batches, in one form.
     pub(crate) fn ingest(&mut self, shape: &str, ingest: &Ingest) {
         self.keep(&format!("ingest_{shape}"), ingest);
         let row = |what: &str| format!("ingest, {shape}: {what}");
@@ -70,6 +70,23 @@ impl Report {
         self.row(row("request"), ingest.request.show() + &again);
     }
 
+    /// What a server holds, and what it must.
+    pub(crate) fn counted(&mut self, what: &str, found: u64, expected: u64) {
+        if found != expected {
+            self.wrong.push(format!("{what}: {found} instead of {expected}"));
+        }
+    }
+
+    /// An import of a file.
+    pub(crate) fn import(&mut self, form: &str, import: &Import) {
+        self.keep(&format!("import_{form}"), import);
+        let (points, bytes) = (import.points as f64, import.file_bytes as f64);
+        let (rate, cpu_s) = (big(points / import.wall_s), digits(import.cpu_s * 1e6 / points));
+        let note = format!("{} readings of {} bytes each", big(points), digits(bytes / points));
+        self.row(format!("import, {form}"), format!("{rate} readings/s ({note}), CPU {cpu_s} s per million"));
+        self.wrong("import", &import.wrong);
+    }
+
     /// Queries at one stage.
     pub(crate) fn queries(&mut self, stage: &str, queries: &Queries) {
         self.keep(&format!("queries_{}", stage.replace(' ', "_")), queries);
@@ -79,6 +96,7 @@ impl Report {
             self.row(format!("query {stage}: {what}"), format!("{} ({})", asked.latency.show(), notes.join(", ")));
         };
         row("last 5 minutes, average per device of one metric", &queries.last_minutes);
+        row("last 5 minutes, average of every series", &queries.all_minutes);
         row("one series, one day, 1-minute buckets", &queries.day);
         row("newest value of all series", &queries.newest);
         self.wrong(stage, &queries.wrong);

@@ -58,9 +58,18 @@ impl Server {
     /// # Errors
     /// It does not come up; the error holds the end of its log.
     pub(crate) fn start(binary: &Path, dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binary, dir, &[])
+    }
+
+    /// Starts it with settings, by the names of their flags.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_with(binary: &Path, dir: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let mut command = Command::new(binary);
         command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]);
+        command.args(settings.iter().map(|(flag, value)| format!("--{flag}={value}")));
         // Not from where a `weir.toml` may lie.
         command.current_dir(dir.parent().unwrap_or(dir));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

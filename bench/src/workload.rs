@@ -176,6 +176,19 @@ impl Factory {
         true
     }
 
+    /// Gives all that arrives to `take`, a tick at a time. Returns how many readings there were.
+    ///
+    /// # Errors
+    /// `take` fails.
+    pub(crate) fn for_each(mut self, mut take: impl FnMut(&[Reading]) -> anyhow::Result<()>) -> anyhow::Result<u64> {
+        let (mut arrivals, mut readings) = (Vec::new(), 0);
+        while self.next_arrivals(&mut arrivals) {
+            take(&arrivals)?;
+            readings += arrivals.len() as u64;
+        }
+        Ok(readings)
+    }
+
     fn read(&mut self, time_ms: i64, device: u32, metric: usize, out: &mut Vec<Reading>) {
         let kind = &METRICS[metric];
         let phase = self.phases[device as usize * METRICS.len() + metric];

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::figures::Table;
 use super::report::Report;
-use super::round::mib;
+use crate::figures::Table;
+use crate::machine::mib;
 
 /// Engines, as `--peers` has them.
 pub(super) const ENGINES: [&str; 4] = ["duckdb", "polars", "datafusion", "chdb"];

@@ -12,7 +12,6 @@
 
 mod batch;
 mod columns;
-mod figures;
 mod lines;
 mod own;
 mod pace;
@@ -36,7 +35,8 @@ use questions::Patience;
 use report::Report;
 
 use crate::machine::{Machine, now_ms};
-use crate::measure::Plans;
+use crate::measure::{Plans, progress};
+use crate::place::{self, Place, target_dir};
 
 /// Runs of a question, at most; and how long one is asked.
 const PATIENCE: Patience = Patience { runs: 200, time: Duration::from_secs(30) };
@@ -61,12 +61,8 @@ pub(crate) struct Options {
     /// Write the tables there, too
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Make the data directories here, on the disk to be measured; default: this build's target directory
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// The server's program; default: weir of this build's release profile
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     /// A Python with the batch engines; default: one is made in the target directory
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
@@ -88,8 +84,8 @@ struct Field {
 /// # Errors
 /// Weir can't be found, or something failed; what was measured is shown all the same.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let weir = Weir { binary: crate::weir_binary(options.weir.as_deref())? };
-    let dir = crate::bench_dir(options.dir.as_deref())?;
+    let weir = Weir { binary: options.place.weir()? };
+    let dir = options.place.dir()?;
     // Servers that run as other users must get through.
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711))?;
     let mut report = Report::new(&Machine::of(dir.path())?, std::env::args().collect::<Vec<_>>().join(" "), options);
@@ -108,7 +104,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!("{}", report.markdown());
     if let Some(path) = &options.out {
-        std::fs::write(path, report.markdown()).with_context(|| format!("can't write {}", path.display()))?;
+        place::write(path, &report.markdown())?;
     }
     ensure!(!report.has_failures(), "something failed");
     Ok(())
@@ -128,7 +124,7 @@ fn field(options: &Options, weir: Weir, report: &mut Report) -> anyhow::Result<F
     let mut engines: Vec<&'static str> = ENGINES.into_iter().filter(|engine| wanted(engine)).collect();
     let mut python = None;
     if !engines.is_empty() {
-        let made = Python::new(options.python.as_deref(), &crate::target_dir()?);
+        let made = Python::new(options.python.as_deref(), &target_dir()?);
         let version = |engine: &str| match &made {
             Ok(python) => python.version(engine),
             Err(error) => Err(anyhow::anyhow!("{error:#}")),
@@ -179,8 +175,4 @@ fn weir(weir: &Weir, number: usize, plans: &Plans, dir: &Path, report: &mut Repo
     report.check(number, WEIR, "narrow", narrow);
     let columns = own::columns(weir, plans, dir, report);
     report.check(number, WEIR, "columns", columns);
-}
-
-fn progress(what: &str) {
-    eprintln!("weir-bench: {what}");
 }

@@ -8,18 +8,18 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::batch::{HOUR, RECOMPUTE, add_cost};
-use super::columns::ArrowRequests;
-use super::figures::Table;
 use super::pace::while_arriving;
 use super::peers::{Peer, WEIR, Weir};
 use super::questions::{Patience, Question, ask};
 use super::report::Report;
-use super::round::{add_ingest, add_latency, mib};
+use super::round::{add_ingest, add_latency};
 use crate::client::post;
+use crate::columns::ArrowRequests;
 use crate::connection::Target;
+use crate::figures::Table;
 use crate::lines::{Request, Requests, Shape};
-use crate::machine::{Meter, forget_peak, peak_bytes};
-use crate::measure::{BATCH_LINES, CONNECTIONS, Plans, ingest_slices, recompute, settle, singles};
+use crate::machine::{Meter, forget_peak, mib, peak_bytes};
+use crate::measure::{BATCH_LINES, CONNECTIONS, Ingest, Plans, ingest_slices, recompute, settle, singles};
 use crate::server::Server;
 use crate::workload::Plan;
 
@@ -99,16 +99,9 @@ pub(super) fn columns(weir: &Weir, plans: &Plans, dir: &Path, report: &mut Repor
     server.stop().map(drop)
 }
 
-fn arrow(target: Target, plan: Plan) -> anyhow::Result<crate::measure::Ingest> {
+fn arrow(target: Target, plan: Plan) -> anyhow::Result<Ingest> {
     let mut requests = ArrowRequests::new(plan, BATCH_LINES, CONNECTIONS);
-    let mut broken = None;
-    let ingest = ingest_slices(target, CONNECTIONS, |points| {
-        requests.slice(points).unwrap_or_else(|error| {
-            broken = Some(error);
-            None
-        })
-    })?;
-    broken.map_or(Ok(ingest), Err)
+    ingest_slices(target, CONNECTIONS, |points| requests.slice(points))
 }
 
 fn sql(target: Target, report: &mut Report) -> anyhow::Result<()> {

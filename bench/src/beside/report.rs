@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use anyhow::ensure;
 
 use super::batch::{ENGINES, figures};
-use super::figures::Table;
 use super::peers::{WEIR, others};
 use super::{Options, PATIENCE};
+use crate::figures::Table;
 use crate::machine::{Machine, commit};
 
 /// Sums of the same averages may differ by this part.

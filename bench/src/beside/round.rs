@@ -6,12 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use super::figures::Table;
 use super::peers::{Peer, Running};
 use super::questions::{Patience, Question, ask};
 use crate::connection::Target;
+use crate::figures::Table;
 use crate::lines::{Requests, Shape};
-use crate::machine::{disk_bytes, peak_bytes};
+use crate::machine::{disk_bytes, mib, peak_bytes};
 use crate::measure::{BATCH_LINES, CONNECTIONS, Ingest, Latency, Plans, ingest_slices};
 use crate::workload::Plan;
 
@@ -73,7 +73,7 @@ pub(super) fn narrow(
 
 fn send(peer: &dyn Peer, target: Target, plan: Plan, shape: Shape) -> anyhow::Result<Ingest> {
     let mut requests = Requests::new(plan, peer.layout(shape), BATCH_LINES, 1);
-    ingest_slices(target, CONNECTIONS, |points| requests.slice(points))
+    ingest_slices(target, CONNECTIONS, |points| Ok(requests.slice(points)))
 }
 
 /// What was acknowledged must be there; servers differ in what they make of a reading that is sent twice.
@@ -82,11 +82,6 @@ fn check_stored(peer: &dyn Peer, target: Target, shape: Shape, plan: Plan, sent:
     let least = plan.identities();
     ensure!((least..=sent).contains(&found), "it holds {found} readings: not {least}, nor up to the {sent} sent");
     Ok(())
-}
-
-/// Bytes as they stand in tables.
-pub(super) fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Rows of an ingest.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::Latency;
+use super::{BATCH_LINES, CONNECTIONS, Latency};
 use crate::connection::Target;
 use crate::lines::{Layout, Request, Requests, Shape};
 use crate::machine::{Meter, Spent, family_cpu_s};
@@ -38,6 +38,13 @@ pub(crate) struct Sending {
     /// Whether each connection sends the readings of its own devices. If not, the next request goes to the connection
     /// that is free, and requests overtake each other.
     pub(crate) gateways: bool,
+}
+
+impl Sending {
+    /// Requests of the usual size over the usual connections, whichever is free.
+    pub(crate) fn of(layout: Layout) -> Self {
+        Self { layout, lines: BATCH_LINES, connections: CONNECTIONS, gateways: false }
+    }
 }
 
 /// What became of it.
@@ -76,22 +83,22 @@ impl Ingest {
 pub(crate) fn ingest(target: Target, plan: Plan, sending: &Sending) -> anyhow::Result<Ingest> {
     let lanes = if sending.gateways { sending.connections } else { 1 };
     let mut requests = Requests::new(plan, sending.layout, sending.lines, lanes);
-    ingest_slices(target, sending.connections, |points| requests.slice(points))
+    ingest_slices(target, sending.connections, |points| Ok(requests.slice(points)))
 }
 
 /// Sends all slices of requests and waits until the server is idle.
 ///
 /// # Errors
-/// The server refuses readings, or keeps being too busy.
+/// Requests can't be made, the server refuses readings, or keeps being too busy.
 pub(crate) fn ingest_slices(
     target: Target,
     connections: usize,
-    mut next: impl FnMut(u64) -> Option<Vec<Vec<Request>>>,
+    mut next: impl FnMut(u64) -> anyhow::Result<Option<Vec<Vec<Request>>>>,
 ) -> anyhow::Result<Ingest> {
     let mut result = Ingest::default();
     let mut times = Vec::new();
     let before = family_cpu_s(target.pid)?;
-    while let Some(slice) = next(SLICE_POINTS) {
+    while let Some(slice) = next(SLICE_POINTS)? {
         let meter = Meter::start(target.pid)?;
         let sent = send(target, &slice, connections)?;
         result.spent.add(meter.spent()?);

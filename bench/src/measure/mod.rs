@@ -7,10 +7,12 @@
 //! server 1: single readings ─► wide ingest
 //! server 2: a day, thinly ─► narrow ingest ─► queries ─► recompute ─► disk ─► queries
 //!           ─► a tail ─► kill -9 ─► start, count ─► stop ─► start ─► stop
+//! server 3: JSON ingest    server 4: Arrow ingest    weir import: Parquet ─► a server, count
 //!
 //! event time   ├── day: few devices, 15 s ──┤├── main: all devices, 1 s ──┤├── tail ──┤ now
 //! ```
 
+mod import;
 mod ingest;
 mod latency;
 mod query;
@@ -21,13 +23,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-pub(crate) use ingest::{Ingest, Sending, ingest_slices, settle, singles};
+pub(crate) use import::Import;
+pub(crate) use ingest::{Ingest, Sending, ingest, ingest_slices, settle, singles};
 pub(crate) use latency::{Latency, digits};
-pub(crate) use query::{Asked, Queries};
-pub(crate) use recompute::{Disk, Recompute, recompute};
-pub(crate) use start::Starts;
+pub(crate) use query::{Asked, Queries, count, data_points, queries, query_path, total};
+pub(crate) use recompute::{Disk, Recompute, disk, recompute};
+pub(crate) use start::{Starts, unflushed};
 
-use crate::lines::Shape;
+use crate::columns::ArrowRequests;
+use crate::lines::{Layout, Shape, json};
 use crate::report::Report;
 use crate::server::Server;
 use crate::workload::{DEVICES, METRICS, Plan};
@@ -36,13 +40,16 @@ use crate::workload::{DEVICES, METRICS, Plan};
 pub(crate) const BATCH_LINES: usize = 5000;
 /// Connections that send batches.
 pub(crate) const CONNECTIONS: usize = 4;
-const SECOND_MS: i64 = 1000;
-const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// Milliseconds of a second.
+pub(crate) const SECOND_MS: i64 = 1000;
+/// Milliseconds of a minute.
+pub(crate) const MINUTE_MS: i64 = 60 * SECOND_MS;
 /// The window of the query for the last minutes; the main plan ends where one ends.
 pub(crate) const WINDOW_MS: i64 = 5 * MINUTE_MS;
 /// Cadence and ticks of the day.
-const DAY_STEP_MS: i64 = 15 * SECOND_MS;
-const DAY_TICKS: i64 = 24 * 60 * MINUTE_MS / DAY_STEP_MS;
+pub(crate) const DAY_STEP_MS: i64 = 15 * SECOND_MS;
+/// See [`DAY_STEP_MS`].
+pub(crate) const DAY_TICKS: i64 = 24 * 60 * MINUTE_MS / DAY_STEP_MS;
 /// The day holds one reading for so many of the main plan.
 const DAY_PART: u64 = 4;
 /// The tail holds one reading for so many of the main plan.
@@ -96,7 +103,8 @@ impl Plans {
     }
 }
 
-fn floor(time_ms: i64, step_ms: i64) -> i64 {
+/// The last multiple of `step_ms` up to then.
+pub(crate) fn floor(time_ms: i64, step_ms: i64) -> i64 {
     time_ms - time_ms.rem_euclid(step_ms)
 }
 
@@ -107,7 +115,8 @@ impl Bench {
     /// The server can't be started or spoken to. That it answers wrongly is no error but told in the report.
     pub(crate) fn run(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
         self.wide(plans, report).context("on the first server")?;
-        self.narrow(plans, report).context("on the second server")
+        self.narrow(plans, report).context("on the second server")?;
+        self.forms(plans, report).context("in other forms")
     }
 
     fn wide(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
@@ -115,7 +124,7 @@ impl Bench {
         progress("single readings");
         report.single(&singles(&server, plans.day, self.singles)?);
         progress("wide ingest");
-        report.ingest("wide", &ingest::ingest(server.target(), plans.main, &self.sending(Shape::Wide))?);
+        report.ingest("wide", &ingest(server.target(), plans.main, &self.sending(Shape::Wide.layout()))?);
         server.stop().map(drop)
     }
 
@@ -123,17 +132,17 @@ impl Bench {
         let dir = self.dir.join("second");
         let server = self.server("second")?;
         report.version(&server.client()?.json("/health")?);
-        let sending = self.sending(Shape::Narrow);
+        let sending = self.sending(Shape::Narrow.layout());
         progress("a day before");
-        let day = ingest::ingest(server.target(), plans.day, &sending)?;
+        let day = ingest(server.target(), plans.day, &sending)?;
         progress("narrow ingest");
-        let main = ingest::ingest(server.target(), plans.main, &sending)?;
+        let main = ingest(server.target(), plans.main, &sending)?;
         report.ingest("narrow", &main);
         progress("queries before the recompute");
         report.queries("before recompute", &self.queries(&server, plans)?);
         progress("recompute");
         report.recompute(&recompute(server.target())?);
-        report.disk(recompute::disk(&server, &dir, day.points + main.points)?);
+        report.disk(disk(&server, &dir, day.points + main.points)?);
         progress("queries after the recompute");
         report.queries("after recompute", &self.queries(&server, plans)?);
         progress("starts");
@@ -141,8 +150,23 @@ impl Bench {
         Ok(())
     }
 
+    fn forms(&self, plans: &Plans, report: &mut Report) -> anyhow::Result<()> {
+        let server = self.server("third")?;
+        progress("JSON ingest");
+        report.ingest("JSON", &ingest(server.target(), plans.main, &self.sending(json()))?);
+        stop_counted(server, "JSON", plans.main, report)?;
+        let server = self.server("fourth")?;
+        progress("Arrow ingest");
+        let mut requests = ArrowRequests::new(plans.main, BATCH_LINES, CONNECTIONS);
+        report.ingest("Arrow IPC", &ingest_slices(server.target(), CONNECTIONS, |points| requests.slice(points))?);
+        stop_counted(server, "Arrow IPC", plans.main, report)?;
+        progress("import of Parquet");
+        report.import("Parquet", &import::import(&self.binary, &self.dir, plans.main)?);
+        Ok(())
+    }
+
     fn queries(&self, server: &Server, plans: &Plans) -> anyhow::Result<Queries> {
-        query::queries(server, plans, self.runs)
+        queries(server, plans.day, plans.main, self.runs)
     }
 
     fn server(&self, name: &str) -> anyhow::Result<Server> {
@@ -153,12 +177,20 @@ impl Bench {
         Server::start(&self.binary, dir)
     }
 
-    fn sending(&self, shape: Shape) -> Sending {
-        Sending { layout: shape.layout(), lines: BATCH_LINES, connections: CONNECTIONS, gateways: self.gateways }
+    fn sending(&self, layout: Layout) -> Sending {
+        Sending { gateways: self.gateways, ..Sending::of(layout) }
     }
 }
 
-fn progress(what: &str) {
+/// Counts what a server holds of a plan, then stops it.
+fn stop_counted(server: Server, form: &str, plan: Plan, report: &mut Report) -> anyhow::Result<()> {
+    let (found, expected) = (count(&mut server.client()?, plan)?, plan.identities_per_metric());
+    report.counted(&format!("{form}: readings of one metric"), found, expected);
+    server.stop().map(drop)
+}
+
+/// Tells what begins.
+pub(crate) fn progress(what: &str) {
     eprintln!("weir-bench: {what}");
 }
 

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Latency, Plans, WINDOW_MS};
+use super::{Latency, WINDOW_MS};
 use crate::client::{Client, escape, get};
 use crate::machine::{Meter, Spent};
 use crate::server::Server;
@@ -16,12 +16,16 @@ use crate::workload::{METRICS, Plan};
 const WARM_UP: usize = 10;
 /// Series that the query for a day takes in turn.
 const DAY_SERIES: usize = 50;
+/// A query that answers for every series runs once for so many runs of a light one.
+const HEAVY_PART: usize = 5;
 
 /// All queries, asked at one stage.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Queries {
     /// Average of one metric per device over the last five minutes.
     pub(crate) last_minutes: Asked,
+    /// Average of every series over the last five minutes.
+    pub(crate) all_minutes: Asked,
     /// One series over a day, a bucket each minute.
     pub(crate) day: Asked,
     /// The newest value of every series.
@@ -31,7 +35,7 @@ pub(crate) struct Queries {
 }
 
 /// One query, asked many times.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Asked {
     /// From the request's first byte to the answer's last.
     pub(crate) latency: Latency,
@@ -49,27 +53,32 @@ pub(crate) struct Asked {
     answer: Value,
 }
 
-/// Asks each query `runs` times, one after the other.
+/// Asks each query about these stretches `runs` times, one after the other; the heavy ones less often.
 ///
 /// # Errors
 /// The server refuses one.
-pub(crate) fn queries(server: &Server, plans: &Plans, runs: usize) -> anyhow::Result<Queries> {
-    let last_minutes = ask(server, &last_minutes_paths(plans.main), runs)?;
-    let day = ask(server, &day_paths(plans.day), runs)?;
-    let newest = ask(server, &[format!("/v1/realtime?match={}", escape("{}"))], runs)?;
-    let devices = plans.main.devices as usize;
-    let mut wrong = Vec::new();
-    let mut check = |what: &str, found: usize, expected: usize| {
-        if found != expected {
-            wrong.push(format!("{what}: {found} instead of {expected}"));
-        }
+pub(crate) fn queries(server: &Server, day: Plan, main: Plan, runs: usize) -> anyhow::Result<Queries> {
+    let heavy_runs = runs.div_ceil(HEAVY_PART);
+    let queries = Queries {
+        last_minutes: ask(server, &last_minutes_paths(main), runs)?,
+        all_minutes: ask(server, &[all_minutes_path(main)], heavy_runs)?,
+        day: ask(server, &day_paths(day), runs)?,
+        newest: ask(server, &[format!("/v1/realtime?match={}", escape("{}"))], heavy_runs)?,
+        wrong: Vec::new(),
     };
-    check("devices in the last 5 minutes", points(&last_minutes.answer).count(), devices);
-    check("minutes of a day", points(&day.answer).count(), 24 * 60);
-    check("newest values", series(&newest.answer).count(), devices * METRICS.len());
-    let found = count(&mut server.client()?, plans.main)?;
-    check("readings of one metric", found as usize, plans.main.identities_per_metric() as usize);
-    Ok(Queries { last_minutes, day, newest, wrong })
+    let found = count(&mut server.client()?, main)?;
+    let devices = main.devices as usize;
+    let all = devices * METRICS.len();
+    let checks = [
+        ("devices in the last 5 minutes", points(&queries.last_minutes.answer).count(), devices),
+        ("series in the last 5 minutes", points(&queries.all_minutes.answer).count(), all),
+        ("minutes of a day", points(&queries.day.answer).count(), 24 * 60),
+        ("newest values", series(&queries.newest.answer).count(), all),
+        ("readings of one metric", found as usize, main.identities_per_metric() as usize),
+    ];
+    let differ = checks.iter().filter(|(_, found, expected)| found != expected);
+    let wrong = differ.map(|(what, found, expected)| format!("{what}: {found} instead of {expected}")).collect();
+    Ok(Queries { wrong, ..queries })
 }
 
 /// How many readings of the first metric are counted in the time of a plan.
@@ -77,17 +86,22 @@ pub(crate) fn queries(server: &Server, plans: &Plans, runs: usize) -> anyhow::Re
 /// # Errors
 /// The server refuses.
 pub(crate) fn count(client: &mut Client, plan: Plan) -> anyhow::Result<u64> {
-    let path = path(METRICS[0].name, (plan.start_ms, plan.end_ms()), "step=1h&agg=count&by=");
+    let path = query_path(METRICS[0].name, (plan.start_ms, plan.end_ms()), "step=1h&agg=count&by=");
     Ok(total(&client.json(&path)?, "data_points"))
 }
 
-fn path(selector: &str, (from_ms, to_ms): (i64, i64), rest: &str) -> String {
+/// The path of a query about a range of event time.
+pub(crate) fn query_path(selector: &str, (from_ms, to_ms): (i64, i64), rest: &str) -> String {
     format!("/v1/query?match={}&from={from_ms}&to={to_ms}&{rest}", escape(selector))
 }
 
 fn last_minutes_paths(plan: Plan) -> Vec<String> {
     let range = (plan.end_ms() - WINDOW_MS, plan.end_ms());
-    METRICS.iter().map(|metric| path(metric.name, range, "step=5m&agg=avg&by=device_id")).collect()
+    METRICS.iter().map(|metric| query_path(metric.name, range, "step=5m&agg=avg&by=device_id")).collect()
+}
+
+fn all_minutes_path(plan: Plan) -> String {
+    query_path("{}", (plan.end_ms() - WINDOW_MS, plan.end_ms()), "step=5m&agg=avg")
 }
 
 fn day_paths(plan: Plan) -> Vec<String> {
@@ -95,7 +109,7 @@ fn day_paths(plan: Plan) -> Vec<String> {
     let range = (plan.start_ms, plan.end_ms());
     let one = |_| {
         let (device, metric) = (rng.u32(0..plan.devices), &METRICS[rng.usize(0..METRICS.len())]);
-        path(&format!("{}{{device_id=\"d{device:03}\"}}", metric.name), range, "step=1m&agg=avg")
+        query_path(&format!("{}{{device_id=\"d{device:03}\"}}", metric.name), range, "step=1m&agg=avg")
     };
     (0..DAY_SERIES).map(one).collect()
 }
@@ -143,7 +157,13 @@ fn points(answer: &Value) -> impl Iterator<Item = &Value> {
     series(answer).flat_map(|series| series["points"].as_array().into_iter().flatten())
 }
 
-fn total(answer: &Value, field: &str) -> u64 {
+/// Readings that each point of an answer counts.
+pub(crate) fn data_points(answer: &Value) -> impl Iterator<Item = u64> {
+    points(answer).filter_map(|point| point["data_points"].as_u64())
+}
+
+/// The sum of a field over all points of an answer.
+pub(crate) fn total(answer: &Value, field: &str) -> u64 {
     points(answer).filter_map(|point| point[field].as_u64()).sum()
 }
 
@@ -152,6 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::measure::Plans;
 
     #[test]
     fn answers_are_counted() {

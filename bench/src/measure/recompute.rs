@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(20);
 const JOB_TIME: Duration = Duration::from_secs(1800);
 
 /// A recompute of all of history.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Recompute {
     /// Until the job was accepted: what was in memory is flushed before.
     pub(crate) flush_s: f64,

@@ -30,7 +30,7 @@ pub(crate) struct Starts {
 /// # Errors
 /// The server does not come back.
 pub(crate) fn starts(server: Server, bench: &Bench, dir: &Path, tail: Plan) -> anyhow::Result<Starts> {
-    ingest::ingest(server.target(), tail, &bench.sending(Shape::Narrow))?;
+    ingest(server.target(), tail, &bench.sending(Shape::Narrow.layout()))?;
     let unflushed = unflushed(&server.client()?.json("/v1/status")?);
     let mut wrong = Vec::new();
     let mut check = |server: &Server, when: &str| -> anyhow::Result<()> {
@@ -53,8 +53,8 @@ pub(crate) fn starts(server: Server, bench: &Bench, dir: &Path, tail: Plan) -> a
     Ok(Starts { unflushed, killed_s, stop_s, stopped_s, wrong })
 }
 
-/// Readings that no file of history has.
-fn unflushed(status: &Value) -> Option<u64> {
+/// Readings that no file of history has, as the server's status tells.
+pub(crate) fn unflushed(status: &Value) -> Option<u64> {
     let open = status["speed"]["open_readings"].as_u64()?;
     let epochs = status["speed"]["epochs"].as_array().into_iter().flatten();
     let sealed = epochs.filter(|epoch| epoch["flushed"] == false).filter_map(|epoch| epoch["readings"].as_u64());

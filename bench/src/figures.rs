@@ -8,7 +8,7 @@ use crate::report::big;
 
 /// Figures that stand in one table.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     title: &'static str,
     note: String,
     columns: Vec<String>,
@@ -24,19 +24,19 @@ struct Row {
 
 impl Table {
     /// An empty table; the first column is what the others are compared with.
-    pub(super) fn new(title: &'static str, note: String, columns: Vec<String>) -> Self {
+    pub(crate) fn new(title: &'static str, note: String, columns: Vec<String>) -> Self {
         Self { title, note, columns, rows: Vec::new() }
     }
 
     /// Keeps places for figures, in this order.
-    pub(super) fn order(mut self, figures: Vec<String>) -> Self {
+    pub(crate) fn order(mut self, figures: Vec<String>) -> Self {
         let cells = vec![Vec::new(); self.columns.len()];
         self.rows.extend(figures.into_iter().map(|name| Row { name, cells: cells.clone() }));
         self
     }
 
     /// Adds the value of one round. What has no column is a mistake of ours, and is not shown.
-    pub(super) fn add(&mut self, row: &str, column: &str, value: f64) {
+    pub(crate) fn add(&mut self, row: &str, column: &str, value: f64) {
         let Some(column) = self.columns.iter().position(|c| c == column) else { return };
         let at = self.rows.iter().position(|r| r.name == row).unwrap_or_else(|| {
             self.rows.push(Row { name: row.to_owned(), cells: vec![Vec::new(); self.columns.len()] });
@@ -46,7 +46,7 @@ impl Table {
     }
 
     /// The table as Markdown; nothing where nothing was measured.
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut rows = self.rows.iter().filter(|row| row.cells.iter().any(|cell| !cell.is_empty())).peekable();
         if rows.peek().is_none() {
             return String::new();
@@ -92,7 +92,8 @@ fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
-fn short(value: f64) -> String {
+/// A value as it stands in a cell.
+pub(crate) fn short(value: f64) -> String {
     if value >= 1e4 { big(value) } else { digits(value) }
 }
 
