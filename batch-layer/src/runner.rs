@@ -22,12 +22,11 @@ use crate::catalog::{
     Cause, JobKind, JobRow, JobState, NewJob, NewView, PublishCommit, ReconciliationRow, RetryPolicy, ViewOrigin,
 };
 use crate::error::{Error, Result};
-use crate::history::{encode_cells, read_cells};
+use crate::history::{CellPieces, encode_cells, read_cells};
 use crate::layer::{BatchLayer, load_series};
 use crate::metrics::JobLabels;
-use crate::recompute::{Difference, Recomputed, compare, fold, recompute};
+use crate::recompute::{Counted, Difference, Recomputed, compare, fold, recompute};
 use crate::schedule::next_after;
-use crate::views::row_groups;
 
 /// A job that failed is tried this often, after a second, two, four.
 const RETRY: RetryPolicy = RetryPolicy { attempts_max: 4, delay_ns: 1_000_000_000, delay_max_ns: 60_000_000_000 };
@@ -135,7 +134,7 @@ impl BatchLayer {
         if let Some(view) = &partition.view {
             let old = self.cells_of(view).await?;
             // A cell that is new was never answered by a view: nothing to reconcile.
-            let mut differences = compare(&old, &recomputed.cells);
+            let mut differences = compare(&old, recomputed.cells.iter());
             differences.retain(|d| d.old.is_some());
             self.reconcile(job, partition, &differences, recomputed.duplicates).await?;
         }
@@ -150,11 +149,11 @@ impl BatchLayer {
         cut: schemas::LogPosition,
         progress: &mut Progress<'_>,
     ) -> Result<Recomputed> {
-        let files = version.files_in(partition.span);
-        let (context, base) = (self.task_context(), self.inner.settings.base);
+        let (files, base) = (version.files_in(partition.span), self.inner.settings.base);
+        let counted = Counted { files, span: partition.span, cut, base };
         let before = progress.rows;
         let told = |rows| progress.read(before + rows);
-        let recomputed = recompute(&self.inner.objects, files, partition.span, cut, base, context, told).await?;
+        let recomputed = recompute(&self.inner.objects, counted, self.task_context(), told).await?;
         self.inner.components.metrics.rows_read.inc_by(recomputed.rows_read);
         Ok(recomputed)
     }
@@ -183,7 +182,7 @@ impl BatchLayer {
         }
         let cells = fold(view, &epochs)?;
         let readings = cells.iter().map(|c| c.cell.partial.count).sum();
-        self.store_view(version, partition, cells, readings, 0, ViewOrigin::Fold).await.map(Some)
+        self.store_view(version, partition, cells.into(), readings, 0, ViewOrigin::Fold).await.map(Some)
     }
 
     async fn cells_of(&self, view: &ViewRef) -> Result<Vec<StoredCell>> {
@@ -197,7 +196,7 @@ impl BatchLayer {
         &self,
         version: &HistoryVersion,
         partition: &Partition,
-        cells: Vec<StoredCell>,
+        cells: CellPieces,
         readings: u64,
         duplicates_found: u64,
         kind: ViewOrigin,
@@ -208,7 +207,7 @@ impl BatchLayer {
         } else {
             // Whoever asks first should not have to read what was just in memory.
             let keep = self.inner.views.has_room_for(cells.len());
-            let encode = move || encode_cells(&cells).map(|bytes| (bytes, keep.then(|| row_groups(cells))));
+            let encode = move || encode_cells(&cells).map(|bytes| (bytes, keep.then(|| cells.into_tables())));
             let (bytes, tables) =
                 tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a view", e))??;
             let label = partition_label(partition.span);
@@ -237,7 +236,7 @@ impl BatchLayer {
             progress.check().await?;
             let Some(view) = &partition.view else { continue };
             let recomputed = self.count(&version, partition, view.cut, &mut progress).await?;
-            let differences = compare(&self.cells_of(view).await?, &recomputed.cells);
+            let differences = compare(&self.cells_of(view).await?, recomputed.cells.iter());
             let rows = self.rows(job, partition, &differences, |_| Cause::Unexplained).await?;
             self.inner.catalog.add_reconciliation(rows).await?;
             progress.finished(partition, 0).await?;

@@ -8,13 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use schemas::SeriesId;
 use schemas::cells::{Cell, CellTable};
-use schemas::history::StoredCell;
 use schemas::view::ViewRef;
 
 use crate::error::Result;
 use crate::history::Objects;
-use crate::history::read::{CellGroups, any_within, read_groups};
-use crate::history::write::CELLS_GROUP;
+use crate::history::read::{CellGroups, read_groups};
+use crate::history::selection::any_within;
 
 /// The cells of some series of one view, in pieces sorted by series and bucket.
 #[derive(Debug, Clone, Default)]
@@ -162,19 +161,6 @@ impl Cached {
             }
         }
     }
-}
-
-/// The cells of a view as its file's row groups hold them, without sketches.
-pub(crate) fn row_groups(cells: Vec<StoredCell>) -> Vec<CellTable> {
-    let mut tables: Vec<CellTable> = Vec::with_capacity(cells.len().div_ceil(CELLS_GROUP));
-    for (i, StoredCell { series, mut cell, .. }) in cells.into_iter().enumerate() {
-        if i % CELLS_GROUP == 0 {
-            tables.push(CellTable::default());
-        }
-        cell.partial.sketch = None;
-        tables.last_mut().expect("the first cell begins a table").push(series, cell);
-    }
-    tables
 }
 
 #[cfg(test)]

@@ -37,6 +37,11 @@ pub struct CellTable {
 }
 
 impl CellTable {
+    /// No cells, and room for so many.
+    pub fn with_room(cells: usize) -> Self {
+        Self { cells: Vec::with_capacity(cells), ..Self::default() }
+    }
+
     /// Appends a cell behind all others.
     ///
     /// # Panics

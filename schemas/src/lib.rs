@@ -8,6 +8,7 @@
 
 pub mod bucket;
 pub mod cells;
+pub mod decimal;
 pub mod epoch;
 pub mod error;
 pub mod gap;

@@ -22,7 +22,7 @@ use schemas::{Resolution, SeriesId, SeriesKey, TimeRange};
 use crate::catalog::{FlushCommit, SeriesCommit};
 use crate::error::{Error, Result};
 use crate::history::write::{Bounds, CHUNK, ReadingsWriter};
-use crate::history::{encode_cells, encode_readings, encode_series};
+use crate::history::{CellPieces, encode_cells, encode_readings, encode_series};
 use crate::layer::{Inner, load_series};
 
 use plan::{FlushPlan, plan};
@@ -92,7 +92,7 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
         };
         readings.extend(encode_file(epoch, key, strays)?.map(|(b, n)| (None, b, n)));
     }
-    let cells: Vec<StoredCell> = epoch.series.iter().flat_map(|(id, series)| stored_cells(*id, series, base)).collect();
+    let cells: CellPieces = epoch.series.iter().flat_map(|(id, series)| stored_cells(*id, series, base)).collect();
     let partials = if cells.is_empty() { None } else { Some(encode_cells(&cells)?) };
     let mut quarantined: Vec<StoredReading> = epoch
         .quarantine

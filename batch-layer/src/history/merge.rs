@@ -29,7 +29,8 @@ use crate::error::Result;
 use crate::history::objects::Objects;
 use schemas::history::SCAN;
 
-use crate::history::read::{Selection, scan};
+use crate::history::read::scan;
+use crate::history::selection::Selection;
 use crate::history::{from_datafusion, to_datafusion};
 
 /// The selected readings of these files and of these batches of hot readings (each sorted, columns [`SCAN`]), sorted by

@@ -10,14 +10,18 @@
 
 pub mod merge;
 pub mod objects;
+pub mod pieces;
 pub mod read;
+pub mod selection;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod write;
 
 pub use merge::{merged, merged_plan};
 pub use objects::Objects;
-pub use read::{Selection, read_cells, read_series, scan};
+pub use pieces::CellPieces;
+pub use read::{read_cells, read_series, scan};
+pub use selection::{Selection, SeriesSet};
 pub use write::{encode_cells, encode_readings, encode_series};
 
 use std::error::Error as StdError;

@@ -1,13 +1,12 @@
 //! Streams of stored readings, pruned before they are fetched and filtered after they are decoded; cells and series whole.
 //!
-//! Owns selections and which row groups of a file they need. Does not own the order between files (merge).
+//! Owns which row groups of a file are read. Does not own what is asked for (selection) nor the order between files
+//! (merge).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{TimestampNanosecondType, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
@@ -18,92 +17,19 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use schemas::cells::CellTable;
 use schemas::epoch::SeriesState;
-use schemas::history::{READINGS, ReadingColumns, SCAN, StoredCell, batch_to_cells, batch_to_series, scanned};
+use schemas::history::{READINGS, SCANNED, StoredCell, batch_to_cells, batch_to_series, scanned};
 use schemas::view::{FileRef, ObjectRef};
-use schemas::{EventTime, LogPosition, SeriesId, TimeRange};
+use schemas::{LogPosition, SeriesId};
 
 use crate::error::{Error, Result};
 use crate::history::from_parquet;
 use crate::history::objects::{ObjectReader, Objects};
+use crate::history::selection::{Extent, Fit, Selection, any_within, asked_rows, keep};
 
 /// Rows of a batch of readings.
 const BATCH_ROWS: usize = 8192;
 
-/// Which readings are asked for.
-#[derive(Debug, Clone)]
-pub struct Selection {
-    /// Of these series, sorted by id; of all where `None`.
-    pub series: Option<Arc<[SeriesId]>>,
-    /// Of these event times.
-    pub range: TimeRange,
-    /// Arrived up to this log position, inclusive; all where `None`.
-    pub up_to: Option<LogPosition>,
-}
-
-impl Selection {
-    /// All readings.
-    pub const ALL: Self = Self { series: None, range: TimeRange::ALL, up_to: None };
-
-    /// Whether a file may hold readings of this selection.
-    pub fn touches(&self, file: &FileRef) -> bool {
-        let bounds = Extent { series: file.series_bounds, times: file.event_bounds, positions: file.positions };
-        self.fit(&bounds) != Fit::None
-    }
-
-    /// How rows within these bounds match.
-    fn fit(&self, bounds: &Extent) -> Fit {
-        let (first, last) = (EventTime(bounds.times.0), EventTime(bounds.times.1));
-        let cut = self.up_to.unwrap_or(LogPosition(u64::MAX));
-        if last < self.range.start
-            || self.range.end <= first
-            || cut < bounds.positions.0
-            || !self.series_within(bounds.series)
-        {
-            return Fit::None;
-        }
-        let one_series = self.series.is_none() || bounds.series.0 == bounds.series.1;
-        let all = one_series && self.range.contains(first) && self.range.contains(last) && bounds.positions.1 <= cut;
-        if all { Fit::All } else { Fit::Some }
-    }
-
-    fn series_within(&self, (first, last): (SeriesId, SeriesId)) -> bool {
-        self.series.as_ref().is_none_or(|asked| any_within(asked, first, last))
-    }
-
-    /// The rows of a sorted batch that match.
-    ///
-    /// # Errors
-    /// A column is missing or of another type.
-    pub fn filter(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let columns = ReadingColumns::of(&batch)?;
-        let cut = self.up_to.map_or(u64::MAX, |p| p.0);
-        let (start, end) = (self.range.start.0, self.range.end.0);
-        let (times, positions) = (columns.times, columns.positions);
-        let mut mask = BooleanBuffer::collect_bool(batch.num_rows(), |i| {
-            start <= times[i] && times[i] < end && positions[i] <= cut
-        });
-        if let Some(asked) = &self.series {
-            mask = &mask & &asked_rows(columns.series, asked);
-        }
-        keep(batch, mask)
-    }
-}
-
-/// Least and greatest of what rows hold.
-struct Extent {
-    series: (SeriesId, SeriesId),
-    times: (i64, i64),
-    positions: (LogPosition, LogPosition),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    None,
-    Some,
-    All,
-}
-
-/// The readings of one file that match, in the file's order, in batches of columns [`SCAN`].
+/// The readings of one file that match, in the file's order, in batches of columns [`schemas::history::SCAN`].
 ///
 /// Errors come as items: the file is missing or corrupt, or the store fails. Nothing follows an error.
 pub fn scan(objects: Objects, file: Arc<FileRef>, selection: Selection) -> BoxStream<'static, Result<RecordBatch>> {
@@ -134,8 +60,7 @@ impl Scan {
         }
         let fits = extents(&builder, &path)?.into_iter().map(|e| selection.fit(&e)).enumerate();
         let (wanted, fits): (Vec<usize>, VecDeque<Fit>) = fits.filter(|(_, fit)| *fit != Fit::None).unzip();
-        let columns =
-            ProjectionMask::columns(builder.parquet_schema(), SCAN.fields().iter().map(|f| f.name().as_str()));
+        let columns = ProjectionMask::columns(builder.parquet_schema(), SCANNED);
         let builder = builder.with_projection(columns).with_row_groups(wanted).with_batch_size(BATCH_ROWS);
         let groups = builder.build().map_err(|e| from_parquet(&path, e))?;
         Ok(Self { path, selection, groups, fits, current: None })
@@ -164,6 +89,17 @@ impl Scan {
             }
         }
     }
+}
+
+/// The first and the last series of each row group of a file of readings, and how many rows it has.
+///
+/// # Errors
+/// The file is missing or corrupt, or the store fails.
+pub async fn outline(objects: &Objects, file: &FileRef) -> Result<Vec<((SeriesId, SeriesId), u64)>> {
+    let builder = open(objects, &file.object).await?;
+    let bounds = numbers(&builder, &file.object.path, "series_id")?.into_iter();
+    let rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs());
+    Ok(bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).zip(rows).collect())
 }
 
 /// What a file of cells holds, row group by row group.
@@ -214,6 +150,7 @@ pub async fn read_cells(
     with_sketch: bool,
 ) -> Result<Vec<StoredCell>> {
     let mut builder = open(objects, object).await?;
+    let all = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     if let Some(asked) = series {
         let ids = numbers(&builder, &object.path, "series_id")?;
         let wanted =
@@ -225,7 +162,7 @@ pub async fn read_cells(
         builder = without_sketches(builder);
     }
     let mut batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| from_parquet(&object.path, e))?;
-    let mut cells = Vec::new();
+    let mut cells = Vec::with_capacity(if series.is_none() { all } else { 0 });
     while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
         cells.extend(batch_to_cells(&of_series(batch, series, &object.path)?)?);
     }
@@ -294,38 +231,12 @@ fn statistics(builder: &Builder, path: &str, column: &str) -> Result<(ArrayRef, 
     Ok((least, greatest))
 }
 
-/// Whether one of these sorted series lies between the two, inclusive.
-pub(crate) fn any_within(asked: &[SeriesId], first: SeriesId, last: SeriesId) -> bool {
-    asked.get(asked.partition_point(|s| *s < first)).is_some_and(|s| *s <= last)
-}
-
-/// Which rows of a column of sorted ids are of one of these sorted series.
-fn asked_rows(ids: &[u64], asked: &[SeriesId]) -> BooleanBuffer {
-    let (mut known, mut wanted) = (None, false);
-    BooleanBuffer::collect_bool(ids.len(), |i| {
-        if known != Some(ids[i]) {
-            known = Some(ids[i]);
-            wanted = asked.binary_search(&SeriesId(ids[i])).is_ok();
-        }
-        wanted
-    })
-}
-
 fn of_series(batch: RecordBatch, series: Option<&[SeriesId]>, path: &str) -> Result<RecordBatch> {
     let Some(asked) = series else { return Ok(batch) };
     let ids = batch.column_by_name("series_id").and_then(|c| c.as_primitive_opt::<UInt64Type>());
     let ids = ids.ok_or_else(|| Error::corrupt(path, "it has no column series_id"))?;
     let mask = asked_rows(ids.values(), asked);
     keep(batch, mask)
-}
-
-fn keep(batch: RecordBatch, mask: BooleanBuffer) -> Result<RecordBatch> {
-    match mask.count_set_bits() {
-        n if n == batch.num_rows() => Ok(batch),
-        0 => Ok(batch.slice(0, 0)),
-        _ => filter_record_batch(&batch, &BooleanArray::new(mask, None))
-            .map_err(|e| Error::unavailable("filter readings", e)),
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use schemas::view::FileRef;
 use schemas::{LogPosition, SeriesId, SeriesKey};
 
 use super::objects::Objects;
-use super::read::Selection;
+use super::selection::{Selection, SeriesSet};
 use super::write::ReadingsWriter;
 
 static KEY: LazyLock<SeriesKey> = LazyLock::new(|| SeriesKey::new("t", &[("device_id", "d")]).expect("valid"));
@@ -65,7 +65,12 @@ pub(crate) fn rows(batches: &[RecordBatch]) -> Vec<StoredReading> {
 
 /// Whether a selection asks for a reading, said as simply as can be.
 pub(crate) fn wants(selection: &Selection, r: &StoredReading) -> bool {
-    selection.series.as_ref().is_none_or(|s| s.contains(&r.series))
+    let asked = match &selection.series {
+        SeriesSet::All => true,
+        SeriesSet::These(these) => these.contains(&r.series),
+        SeriesSet::Between(first, last) => (*first..=*last).contains(&r.series),
+    };
+    asked
         && selection.range.start.0 <= r.time
         && r.time < selection.range.end.0
         && selection.up_to.is_none_or(|cut| r.position <= cut.0)

@@ -7,4 +7,4 @@ mod plan;
 mod run;
 
 pub use plan::{Difference, compare, fold};
-pub use run::{Recomputed, recompute, resolved};
+pub use run::{Counted, Recomputed, recompute, resolved};

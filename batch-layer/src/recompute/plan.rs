@@ -48,8 +48,11 @@ pub struct Difference {
 
 /// Where two views, both sorted by series and bucket, differ. Sketches are compared only where both have one: a folded
 /// view may lack them.
-pub fn compare(old: &[StoredCell], new: &[StoredCell]) -> Vec<Difference> {
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+pub fn compare<'a>(
+    old: impl IntoIterator<Item = &'a StoredCell>,
+    new: impl IntoIterator<Item = &'a StoredCell>,
+) -> Vec<Difference> {
+    let (mut old, mut new) = (old.into_iter().peekable(), new.into_iter().peekable());
     let mut differences = Vec::new();
     loop {
         let (a, b) = match (old.peek(), new.peek()) {
@@ -65,10 +68,9 @@ pub fn compare(old: &[StoredCell], new: &[StoredCell]) -> Vec<Difference> {
 
 fn difference(old: Option<&StoredCell>, new: Option<&StoredCell>) -> Option<Difference> {
     let (series, bucket) = place(old.or(new)?);
-    let partial = |cell: Option<&StoredCell>| cell.map(|c| c.cell.partial.clone());
-    let (old, new) = (partial(old), partial(new));
-    let same = old.as_ref().zip(new.as_ref()).is_some_and(|(old, new)| counts_alike(old, new));
-    (!same).then_some(Difference { series, bucket, old, new })
+    let (old, new) = (old.map(|c| &c.cell.partial), new.map(|c| &c.cell.partial));
+    let same = old.zip(new).is_some_and(|(old, new)| counts_alike(old, new));
+    (!same).then(|| Difference { series, bucket, old: old.cloned(), new: new.cloned() })
 }
 
 fn counts_alike(a: &Partial, b: &Partial) -> bool {

@@ -1,29 +1,34 @@
-//! Cells from raw readings: one pass over the sorted, deduplicated stream.
+//! Cells from raw readings: one pass over the sorted, deduplicated stream, in slices of the series.
 //!
-//! Owns the counting. Raw readings stream; only the resulting cells are in memory.
+//! Owns the slices and the counting. Raw readings stream; only the resulting cells are in memory.
 
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use schemas::cells::Cell;
 use schemas::history::{ReadingColumns, StoredCell, StoredReading};
 use schemas::partial::{SKETCH_READINGS_MIN, Sketch};
 use schemas::view::FileRef;
 use schemas::{EventTime, LogPosition, Partial, Resolution, SeriesId, TimeRange};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::error::{Error, Result};
+use crate::history::merge::DedupExec;
 use crate::history::objects::Objects;
-use crate::history::read::Selection;
+use crate::history::pieces::CellPieces;
+use crate::history::read::outline;
+use crate::history::selection::{Selection, SeriesSet};
 use crate::history::{from_datafusion, merged, merged_plan};
-use arrow::record_batch::RecordBatch;
-use datafusion::physical_plan::ExecutionPlan;
 
 /// What a recompute found.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Recomputed {
     /// Cells, with sketches where they hold many readings, sorted by series and bucket; none is disordered.
-    pub cells: Vec<StoredCell>,
+    pub cells: CellPieces,
     /// Readings counted, each identity once.
     pub readings: u64,
     /// Rows read.
@@ -32,37 +37,123 @@ pub struct Recomputed {
     pub duplicates: u64,
 }
 
-/// Counts all readings of these files with event times in `span` that arrived up to `cut`.
+impl Recomputed {
+    /// What both found; all series of `next` come after all of these.
+    fn followed_by(mut self, next: Self) -> Self {
+        self.cells.append(next.cells);
+        self.readings += next.readings;
+        self.rows_read += next.rows_read;
+        self.duplicates += next.duplicates;
+        self
+    }
+}
+
+/// Fewer rows than this are not worth a slice of their own.
+const SLICE_ROWS: u64 = 256 << 10;
+/// How often slices may have told what they read before anybody listens.
+const TELLINGS: usize = 16;
+
+/// What is counted, and how.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// The files that hold the readings.
+    pub files: Vec<Arc<FileRef>>,
+    /// Of these event times. A bucket that reaches over an edge counts only what lies inside: spans are unions of buckets.
+    pub span: TimeRange,
+    /// Arrived up to here.
+    pub cut: LogPosition,
+    /// Width of the cells.
+    pub base: Resolution,
+}
+
+/// Counts readings, each identity once: slices of the series side by side, on as many processors as there are.
 ///
-/// `progress` is told the number of rows read so far after each batch; an error from it (as [`Error::Cancelled`]) ends the
-/// work. A bucket that reaches over an edge of `span` counts only what lies inside: spans are unions of buckets.
+/// `progress` is told the number of rows read so far again and again; an error from it (as [`Error::Cancelled`]) ends the
+/// work.
 ///
 /// # Errors
 /// A file is missing or corrupt, the store fails, or `progress` says so.
 pub async fn recompute(
     objects: &Objects,
-    files: Vec<Arc<FileRef>>,
-    span: TimeRange,
-    cut: LogPosition,
-    base: Resolution,
+    counted: Counted,
     ctx: Arc<TaskContext>,
     mut progress: impl FnMut(u64) -> Result<()> + Send,
 ) -> Result<Recomputed> {
-    let selection = Selection { series: None, range: span, up_to: Some(cut) };
-    let plan = merged_plan(objects, files, Vec::new(), selection)?;
+    let (told, mut tellings) = mpsc::channel(TELLINGS);
+    // Dropping the set ends the tasks.
+    let mut tasks = JoinSet::new();
+    for (number, series) in slices(objects, &counted.files).await?.into_iter().enumerate() {
+        let selection = Selection { series, range: counted.span, up_to: Some(counted.cut) };
+        let plan = merged_plan(objects, counted.files.clone(), Vec::new(), selection)?;
+        let (base, ctx, told) = (counted.base, Arc::clone(&ctx), told.clone());
+        tasks.spawn(async move { Ok::<_, Error>((number, count(&plan, base, ctx, told).await?)) });
+    }
+    drop(told);
+    let mut rows = 0;
+    while let Some(more) = tellings.recv().await {
+        rows += more;
+        progress(rows)?;
+    }
+    let mut slices = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        slices.push(ended.map_err(|e| Error::unavailable("count readings", e))??);
+    }
+    slices.sort_unstable_by_key(|(number, _)| *number);
+    Ok(slices.into_iter().map(|(_, slice)| slice).reduce(Recomputed::followed_by).unwrap_or_default())
+}
+
+/// Counts the readings of one slice. Readers of all slices share the processors, so it tells what it read only as fast as
+/// somebody listens.
+async fn count(
+    plan: &DedupExec,
+    base: Resolution,
+    ctx: Arc<TaskContext>,
+    told: mpsc::Sender<u64>,
+) -> Result<Recomputed> {
     let counts = plan.counts();
     let mut batches = plan.execute(0, ctx).map_err(from_datafusion)?;
-    let mut counting = Counting::new(base);
+    let (mut counting, mut rows) = (Counting::new(base), 0);
     while let Some(batch) = batches.try_next().await.map_err(from_datafusion)? {
         counting.count(&ReadingColumns::of(&batch)?);
-        progress(counts.rows())?;
+        let more = counts.rows() - rows;
+        rows += more;
+        // Nobody listens any more when the work has failed elsewhere.
+        told.send(more).await.map_err(|_| Error::Cancelled)?;
     }
-    Ok(Recomputed {
-        cells: counting.finish(),
-        readings: counts.told(),
-        rows_read: counts.rows(),
-        duplicates: counts.duplicates(),
-    })
+    let (cells, rows_read) = (counting.finish(), counts.rows());
+    Ok(Recomputed { cells, readings: counts.told(), rows_read, duplicates: counts.duplicates() })
+}
+
+/// The series of these files in about equal slices of their rows: one for each processor, if there is enough to do.
+async fn slices(objects: &Objects, files: &[Arc<FileRef>]) -> Result<Vec<SeriesSet>> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let rows: u64 = files.iter().map(|file| file.rows).sum();
+    let wanted = processors.min(rows / SLICE_ROWS);
+    if wanted < 2 {
+        return Ok(vec![SeriesSet::All]);
+    }
+    let mut groups = Vec::new();
+    for file in files {
+        groups.extend(outline(objects, file).await?);
+    }
+    Ok(cut(groups, wanted))
+}
+
+/// Cuts stretches of series, each with its rows, into this many slices of about as many rows.
+fn cut(mut stretches: Vec<((SeriesId, SeriesId), u64)>, wanted: u64) -> Vec<SeriesSet> {
+    stretches.sort_unstable();
+    let rows: u64 = stretches.iter().map(|(_, rows)| *rows).sum();
+    let (mut slices, mut from, mut before) = (Vec::new(), SeriesId(0), 0);
+    for ((first, _), rows_here) in stretches {
+        let full = before >= rows * (slices.len() as u64 + 1) / wanted;
+        if full && from < first {
+            slices.push(SeriesSet::Between(from, SeriesId(first.0 - 1)));
+            from = first;
+        }
+        before += rows_here;
+    }
+    slices.push(SeriesSet::Between(from, SeriesId(u64::MAX)));
+    slices
 }
 
 /// The selected readings of files and hot batches, each identity once, sorted by series and event time.
@@ -94,7 +185,7 @@ pub async fn resolved(
 /// Cells being made from readings sorted by series and event time.
 struct Counting {
     base: Resolution,
-    cells: Vec<StoredCell>,
+    cells: CellPieces,
     open: Option<OpenCell>,
     /// Values of the open cell.
     values: Vec<f64>,
@@ -109,7 +200,7 @@ struct OpenCell {
 
 impl Counting {
     fn new(base: Resolution) -> Self {
-        Self { base, cells: Vec::new(), open: None, values: Vec::new() }
+        Self { base, cells: CellPieces::default(), open: None, values: Vec::new() }
     }
 
     fn count(&mut self, readings: &ReadingColumns) {
@@ -137,7 +228,7 @@ impl Counting {
         self.cells.push(StoredCell { series: SeriesId(series), cell, disordered: false });
     }
 
-    fn finish(mut self) -> Vec<StoredCell> {
+    fn finish(mut self) -> CellPieces {
         self.close();
         self.cells
     }

@@ -97,14 +97,25 @@ impl ExactSum {
 
     /// The correctly rounded sum; infinite where it is too large for a double.
     pub fn value(&self) -> f64 {
-        let [a, b, c] = self.parts;
-        if !a.is_finite() {
-            a
-        } else if self.wide.is_none() && c == 0.0 {
-            a + b
-        } else {
-            self.to_wide().value(0)
+        match self.settled() {
+            Some([first, ..]) => first,
+            None if !self.parts[0].is_finite() => self.parts[0],
+            None => self.to_wide().value(0),
         }
+    }
+
+    /// The correctly rounded sum, the rounded rest and what is left then, where the three doubles tell it by themselves;
+    /// the order of additions plays no role in these. `None` where they don't, and of what is not finite.
+    fn settled(&self) -> Option<[f64; 3]> {
+        let [a, b, c] = self.parts;
+        let (first, second) = two_sum(a, b);
+        let (second, third) = two_sum(second, c);
+        let (first, second) = two_sum(first, second);
+        let (second, third) = two_sum(second, third);
+        // The true rest lies between `second` and its neighbour: neither may carry into the first.
+        let beyond = if third > 0.0 { second.next_up() } else { second.next_down() };
+        let rounded = first + second == first && (third == 0.0 || first + beyond == first);
+        (self.wide.is_none() && rounded && first.is_finite()).then_some([first, second, third])
     }
 
     /// The sum divided by `n`, finite whenever the quotient is.
@@ -139,13 +150,12 @@ impl ExactSum {
     /// The sum as doubles of falling magnitude, the first of which is the correctly rounded sum: one form for equal
     /// sums. `None` where the sum is infinite.
     pub fn components(&self) -> Option<Vec<f64>> {
-        let first = self.value();
-        if !first.is_finite() {
+        if !self.value().is_finite() {
             return None;
         }
-        let [a, b, c] = self.parts;
-        if self.wide.is_none() && c == 0.0 && (b == 0.0 || first == a) {
-            return Some(if b == 0.0 { vec![first] } else { vec![first, b] });
+        if let Some(settled) = self.settled() {
+            let used = settled.iter().rposition(|part| *part != 0.0).unwrap_or(0);
+            return Some(settled[..=used].to_vec());
         }
         let mut wide = self.to_wide();
         let mut components = Vec::new();
@@ -188,6 +198,10 @@ impl ExactSum {
 
 impl PartialEq for ExactSum {
     fn eq(&self, other: &Self) -> bool {
+        // Mostly both came the same way. Parts that are equal mean the same sum, infinite ones included.
+        if self.wide.is_none() && other.wide.is_none() && self.parts == other.parts {
+            return true;
+        }
         match (self.parts[0].is_finite(), other.parts[0].is_finite()) {
             (true, true) => self.to_wide() == other.to_wide(),
             (mine, theirs) => mine == theirs,
@@ -318,5 +332,64 @@ impl Wide {
         let (limb, offset) = (low / 64, low % 64);
         let pair = u128::from(self.0[limb]) | u128::from(self.0.get(limb + 1).copied().unwrap_or(0)) << 64;
         (pair >> offset) as u64 & ((1 << 53) - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_doubles_tell_what_all_bits_tell() {
+        let (mut seed, mut settled) = (11_u64, 0);
+        for round in 0..20_000_u64 {
+            let mut sum = ExactSum::default();
+            for _ in 0..round % 40 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let value = (seed >> 40) as f64 / 100.0 * if seed & 1 == 0 { 1.0 } else { -1.0 };
+                let value = if round % 5 == 0 && seed & 0xf00 == 0 {
+                    value * 2f64.powi((seed >> 56) as i32 - 128)
+                } else {
+                    value
+                };
+                sum.add_square(value);
+                sum.add(value);
+            }
+            let mut wide = sum.to_wide();
+            assert_eq!(sum.value(), wide.value(0));
+            let Some(parts) = sum.settled() else { continue };
+            settled += 1;
+            for part in parts {
+                assert_eq!(part, wide.value(0));
+                wide.add(-part);
+            }
+            assert_eq!(wide, Wide::default());
+        }
+        assert!(settled > 15_000, "{settled}");
+    }
+
+    /// Half of a last digit, and a little more or less.
+    #[test]
+    fn ties_are_broken_by_what_is_left() {
+        let half = f64::EPSILON / 2.0;
+        for (rest, expected) in [(0.0, 1.0), (1e-40, 1.0 + f64::EPSILON), (-1e-40, 1.0)] {
+            let mut sum = ExactSum::of(1.0);
+            sum.add(half);
+            sum.add(rest);
+            assert_eq!((sum.value(), sum.to_wide().value(0)), (expected, expected));
+            let components = sum.components().expect("finite");
+            assert_eq!(ExactSum::from_components(components).expect("finite"), sum);
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_has_no_components() {
+        let mut sum = ExactSum::of(f64::MAX);
+        sum.add(f64::MAX / 4.0);
+        sum.add(1.0);
+        assert_eq!((sum.value(), sum.components()), (f64::INFINITY, None));
+        let mut back = sum;
+        back.add(-f64::MAX);
+        assert_eq!(back.value(), f64::MAX / 4.0);
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray, UInt64Array};
-use batch_layer::history::Selection;
+use batch_layer::history::{Selection, SeriesSet};
 use batch_layer::recompute::resolved;
 use schemas::epoch::{Epoch, Snapshot};
 use schemas::history::{SCAN, StoredReading};
@@ -84,8 +84,8 @@ pub(super) async fn resolve(
     view: ViewKind,
 ) -> Result<Vec<StoredReading>> {
     let hull = wanted.hull(range);
-    let selection =
-        Selection { series: Some(wanted.series()), range: hull, up_to: (view == ViewKind::Batch).then_some(cut) };
+    let up_to = (view == ViewKind::Batch).then_some(cut);
+    let selection = Selection { series: SeriesSet::These(wanted.series()), range: hull, up_to };
     let hot = hot_epochs(snapshot, &selection);
     let files = files(snapshot, hull, view);
     let mut readings = if files.is_empty() {

@@ -5,6 +5,7 @@ use schemas::{LogPosition, SeriesId, TimeRange};
 
 use super::*;
 use crate::error::Error;
+use crate::history::selection::SeriesSet;
 use crate::history::testing::{
     hot, in_memory, last_arrivals, random_arrivals, random_parts, reading, rows, sorted, store_file, wants,
 };
@@ -111,7 +112,11 @@ async fn a_merge_tells_what_an_oracle_counts() {
             }
             let span = i64::try_from(n).expect("small");
             let selection = Selection {
-                series: random.bool().then(|| [0, 2, 4].map(SeriesId).into()),
+                series: match random.u8(..3) {
+                    0 => SeriesSet::All,
+                    1 => SeriesSet::These([0, 2, 4].map(SeriesId).into()),
+                    _ => SeriesSet::Between(SeriesId(1), SeriesId(random.u64(1..6))),
+                },
                 range: TimeRange::new(random.i64(-span..=0), random.i64(0..=span)),
                 up_to: random.bool().then(|| LogPosition(random.u64(..n as u64))),
             };

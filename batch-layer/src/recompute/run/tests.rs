@@ -44,7 +44,7 @@ async fn a_recompute_counts_what_an_oracle_counts() {
             let edge = i64::try_from(n).expect("small") / 10 * 10;
             let span = if round == 0 { TimeRange::ALL } else { TimeRange::new(-edge, edge) };
             let cut = LogPosition(random.u64(..=last_position(&arrivals).0));
-            let selection = Selection { series: None, range: span, up_to: Some(cut) };
+            let selection = Selection { series: SeriesSet::All, range: span, up_to: Some(cut) };
             let wanted: Vec<_> = arrivals.iter().filter(|r| wants(&selection, r)).copied().collect();
             let once = last_arrivals(&wanted);
             let mut told = 0;
@@ -53,12 +53,55 @@ async fn a_recompute_counts_what_an_oracle_counts() {
                 told = rows;
                 Ok(())
             };
-            let found = recompute(&objects, files, span, cut, base(), context(), progress).await.expect("recomputes");
-            assert!(found.cells == cells_of(&once), "seed 5, {n} arrivals, round {round}");
+            let counted = Counted { files, span, cut, base: base() };
+            let found = recompute(&objects, counted, context(), progress).await.expect("recomputes");
+            assert!(found.cells.iter().eq(&cells_of(&once)), "seed 5, {n} arrivals, round {round}");
             assert_eq!((found.rows_read, found.readings), (wanted.len() as u64, once.len() as u64));
             assert_eq!(told, if once.is_empty() { 0 } else { found.rows_read });
             assert!(found.duplicates <= found.rows_read - found.readings);
         }
+    }
+}
+
+/// Enough readings for several slices, in files whose series overlap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slices_count_what_an_oracle_counts() {
+    let (objects, _) = in_memory();
+    let mut random = fastrand::Rng::with_seed(8);
+    let arrivals: Vec<_> =
+        (0..5 * SLICE_ROWS).map(|i| reading(random.u64(..50), random.i64(..100_000), i + 1, random.f64())).collect();
+    let mut files = Vec::new();
+    for part in random_parts(&mut random, &arrivals, 3) {
+        files.push(store_file(&objects, &part).await);
+    }
+    let once = last_arrivals(&arrivals);
+    let counted = Counted { files, span: TimeRange::ALL, cut: LogPosition(u64::MAX), base: base() };
+    let found = recompute(&objects, counted, context(), |_| Ok(())).await.expect("recomputes");
+    assert!(found.cells.iter().eq(&cells_of(&once)));
+    assert_eq!((found.rows_read, found.readings), (arrivals.len() as u64, once.len() as u64));
+    assert_eq!(found.duplicates, found.rows_read - found.readings);
+}
+
+#[test]
+fn slices_hold_every_series_once() {
+    let stretch = |first, last, rows| ((SeriesId(first), SeriesId(last)), rows);
+    for (stretches, wanted, expected) in [
+        (vec![stretch(5, 5, 10)], 4, 1),
+        (vec![stretch(0, 9, 10), stretch(9, 20, 10)], 2, 2),
+        (vec![stretch(0, 9, 10), stretch(0, 9, 10), stretch(0, 9, 10)], 3, 1),
+        ((0..100).map(|i| stretch(i, i + 1, 7)).collect(), 4, 4),
+        (vec![stretch(0, 1, 1000), stretch(2, 3, 1), stretch(4, 5, 1)], 2, 2),
+    ] {
+        let slices = cut(stretches, wanted);
+        assert_eq!(slices.len(), expected);
+        let mut next = Some(0);
+        for slice in slices {
+            let SeriesSet::Between(first, last) = slice else { panic!("slices are stretches") };
+            assert_eq!(Some(first.0), next);
+            assert!(first <= last);
+            next = last.0.checked_add(1);
+        }
+        assert_eq!(next, None);
     }
 }
 
@@ -81,7 +124,8 @@ async fn progress_can_cancel() {
     let readings: Vec<_> = (0..50_000).map(|i| reading(1, i, 1, 1.0)).collect();
     let file = store_file(&objects, &readings).await;
     let progress = |rows| if rows > 20_000 { Err(Error::Cancelled) } else { Ok(()) };
-    let outcome = recompute(&objects, vec![file], TimeRange::ALL, LogPosition(9), base(), context(), progress).await;
+    let counted = Counted { files: vec![file], span: TimeRange::ALL, cut: LogPosition(9), base: base() };
+    let outcome = recompute(&objects, counted, context(), progress).await;
     assert!(matches!(outcome, Err(Error::Cancelled)), "{outcome:?}");
 }
 
@@ -116,9 +160,8 @@ async fn recompute_speed() {
         for base in ["10s", "1m"] {
             let start = std::time::Instant::now();
             let base: Resolution = base.parse().expect("a duration");
-            let ended =
-                recompute(&objects, stored.clone(), TimeRange::ALL, LogPosition(u64::MAX), base, context(), |_| Ok(()))
-                    .await;
+            let counted = Counted { files: stored.clone(), span: TimeRange::ALL, cut: LogPosition(u64::MAX), base };
+            let ended = recompute(&objects, counted, context(), |_| Ok(())).await;
             let took = start.elapsed();
             let found = ended.expect("recomputes");
             let rate = found.rows_read as f64 / took.as_secs_f64() / 1e6;

@@ -221,7 +221,7 @@ impl Reader {
         let serving = &self.statement.serving;
         let hot = self.hot.iter().filter(|epoch| epoch.touches(stretch));
         let hot = hot.map(|epoch| self.hot_batch(epoch, stretch)).collect::<Result<_>>()?;
-        let selection = Selection { series: self.series.clone(), range: stretch, up_to: None };
+        let selection = Selection { series: self.series.clone().into(), range: stretch, up_to: None };
         let files = self.statement.snapshot().version.files_in(stretch);
         let batches = merged(serving.batch.objects(), files, hot, selection, tasks)?;
         Ok(batches.map_err(|e| of_datafusion(&e)).boxed())

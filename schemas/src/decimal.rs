@@ -1,0 +1,95 @@
+//! Decimals: doubles that are short decimal numbers, as integers and a scale.
+//!
+//! Sensors tell 21.35, which as a double has 52 bits of noise and as 2135 at scale 2 has eleven bits. Owns when this is
+//! lossless and the way back. Does not own where either is kept (`history`).
+//!
+//! DEC-1: `decode(encode(value))` has the same bits as `value`. The way back is one division of exact doubles, which
+//! rounds correctly, and whether its result is the value is tried before a decimal is used.
+
+/// The powers of ten up to the largest scale; all of them are exact doubles.
+const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Integers below this are exact doubles.
+const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// The smallest scale at which, or below, each of these values is a decimal; `None` where one is at no scale, or there are
+/// no values. A value so large that it is none at the common scale stays a double.
+pub fn scale_of(values: impl Iterator<Item = f64>) -> Option<u8> {
+    let mut scale = None;
+    for value in values {
+        let from = scale.unwrap_or(0);
+        scale = Some((from..POWERS.len() as u8).find(|scale| encode(value, *scale).is_some())?);
+    }
+    scale
+}
+
+/// The integer that a value is at this scale; `None` where something would be lost.
+pub fn encode(value: f64, scale: u8) -> Option<i64> {
+    let scaled = (value * POWERS[usize::from(scale)]).round_ties_even();
+    // Also false of what is no number.
+    let small = scaled.abs() < INTEGER_MAX;
+    let decimal = if small { scaled as i64 } else { 0 };
+    (small && decode(decimal, scale).to_bits() == value.to_bits()).then_some(decimal)
+}
+
+/// The value of an integer at a scale.
+///
+/// # Panics
+/// The scale is not one that [`scale_of`] tells; see [`is_scale`].
+pub fn decode(decimal: i64, scale: u8) -> f64 {
+    decimal as f64 / POWERS[usize::from(scale)]
+}
+
+/// Whether there is such a scale.
+pub fn is_scale(scale: u8) -> bool {
+    usize::from(scale) < POWERS.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write_is_a_decimal_and_what_would_lose_bits_is_not() {
+        for (value, expected) in [
+            (0.0, Some((0, 0))),
+            (-0.0, None),
+            (1.0, Some((1, 0))),
+            (21.35, Some((2135, 2))),
+            (-0.001, Some((-1, 3))),
+            (1013.25, Some((101_325, 2))),
+            (51.123_456_7, Some((511_234_567, 7))),
+            (1e15, Some((1_000_000_000_000_000, 0))),
+            (1e16, None),
+            (1e300, None),
+            (1e-300, None),
+            (1.0 / 3.0, None),
+            (f64::NAN, None),
+            (f64::INFINITY, None),
+            (f64::NEG_INFINITY, None),
+        ] {
+            let scale = scale_of([value].into_iter());
+            assert_eq!(scale.and_then(|scale| Some((encode(value, scale)?, scale))), expected, "{value}");
+        }
+        assert_eq!(scale_of([1.0, 2.5, 3.25].into_iter()), Some(2));
+        assert_eq!(scale_of([1.0, 1.0 / 3.0].into_iter()), None);
+        assert_eq!(scale_of([].into_iter()), None);
+        assert_eq!(scale_of([1e15, 0.5].into_iter()), Some(1));
+        assert_eq!((encode(1e15, 1), encode(0.5, 1)), (None, Some(5)));
+    }
+
+    #[test]
+    fn decimals_come_back_to_the_bit() {
+        let mut seed = 7_u64;
+        for _ in 0..200_000 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (digits, scale) = ((seed >> 11) as i64 % 1_000_000_000_000, (seed % 10) as u8);
+            let value = format!("{digits}e-{scale}").parse::<f64>().expect("a number");
+            assert_eq!(encode(value, scale), Some(digits), "{digits}e-{scale}");
+            assert_eq!(decode(digits, scale).to_bits(), value.to_bits());
+            let noise = f64::from_bits(seed);
+            if let Some(decimal) = encode(noise, scale) {
+                assert_eq!(decode(decimal, scale).to_bits(), noise.to_bits());
+            }
+        }
+    }
+}
