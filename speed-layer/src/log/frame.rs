@@ -1,9 +1,17 @@
 //! A frame: one accepted batch in columns, with its checksum.
+//!
+//! ```text
+//! payload = version, arrival time, definitions, rows; metric numbers, ordinals and event times (packed); values
+//! ```
 
 use schemas::{ArrivalTime, Batch, SeriesId, SeriesKey};
 
+use super::packed::{self, COLUMN_HEADER};
+
 /// The version that is written.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before: series and event times as plain numbers of eight bytes.
+const PLAIN: u8 = 1;
 /// Bytes before the payload: length and CRC.
 pub(super) const FRAME_HEADER: usize = 8;
 /// Longest payload that is believed when read.
@@ -32,8 +40,9 @@ impl Frame {
             out.extend_from_slice(key.text().as_bytes());
         }
         push_len(out, self.batch.len());
-        out.extend(self.batch.series.iter().flat_map(|v| v.0.to_le_bytes()));
-        out.extend(self.batch.times.iter().flat_map(|v| v.to_le_bytes()));
+        packed::encode(self.batch.series.iter().map(|id| i64::from(id.metric())), out);
+        packed::encode(self.batch.series.iter().map(|id| i64::from(id.ordinal())), out);
+        packed::encode_times(&self.batch.times, out);
         out.extend(self.batch.values.iter().flat_map(|v| v.to_le_bytes()));
         let payload = &out[start + FRAME_HEADER..];
         let (len, crc) = (u32::try_from(payload.len()).expect("bounded by PAYLOAD_MAX"), crc32fast::hash(payload));
@@ -41,10 +50,10 @@ impl Frame {
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// How many bytes [`Self::encode`] appends.
-    pub(super) fn encoded_len(&self) -> usize {
+    /// How many bytes [`Self::encode`] appends at most.
+    pub(super) fn encoded_len_max(&self) -> usize {
         let definitions: usize = self.batch.definitions.iter().map(|(_, key)| 12 + key.text().len()).sum();
-        FRAME_HEADER + 17 + definitions + 24 * self.batch.len()
+        FRAME_HEADER + 17 + definitions + 3 * COLUMN_HEADER + 24 * self.batch.len()
     }
 
     /// The first frame of `bytes`, and what follows it.
@@ -63,10 +72,7 @@ impl Frame {
 
     fn decode_payload(payload: &[u8]) -> Result<Self, String> {
         let mut reader = Reader(payload);
-        match reader.take(1)? {
-            [VERSION] => {}
-            other => return Err(format!("unknown frame version {}", other[0])),
-        }
+        let version = reader.take(1)?[0];
         let arrival = ArrivalTime(reader.i64()?);
         let mut definitions = Vec::new();
         for _ in 0..reader.len()? {
@@ -76,10 +82,15 @@ impl Frame {
             definitions.push((id, SeriesKey::parse(text).map_err(|e| e.to_string())?));
         }
         let rows = reader.len()?;
-        let mut column = || reader.take(rows.checked_mul(8).ok_or("too many rows")?).map(words);
-        let series = column()?.map(|w| SeriesId(u64::from_le_bytes(w))).collect();
-        let times = column()?.map(i64::from_le_bytes).collect();
-        let values = column()?.map(f64::from_le_bytes).collect();
+        let (series, times) = match version {
+            PLAIN => (
+                words(&mut reader, rows)?.map(|w| SeriesId(u64::from_le_bytes(w))).collect(),
+                instants(&mut reader, rows)?,
+            ),
+            VERSION => (series(&mut reader, rows)?, packed::decode(&mut reader, rows)?),
+            other => return Err(format!("unknown frame version {other}")),
+        };
+        let values = words(&mut reader, rows)?.map(f64::from_le_bytes).collect();
         if !reader.0.is_empty() {
             return Err("bytes follow the last column".to_owned());
         }
@@ -91,8 +102,19 @@ fn push_len(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(&u32::try_from(len).expect("bounded by PAYLOAD_MAX").to_le_bytes());
 }
 
-fn words(bytes: &[u8]) -> impl Iterator<Item = [u8; 8]> {
-    bytes.as_chunks::<8>().0.iter().copied()
+fn words<'a>(reader: &mut Reader<'a>, rows: usize) -> Result<impl Iterator<Item = [u8; 8]> + use<'a>, String> {
+    let bytes = reader.take(rows.checked_mul(8).ok_or("too many rows")?)?;
+    Ok(bytes.as_chunks::<8>().0.iter().copied())
+}
+
+fn instants(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<i64>, String> {
+    Ok(words(reader, rows)?.map(i64::from_le_bytes).collect())
+}
+
+fn series(reader: &mut Reader<'_>, rows: usize) -> Result<Vec<SeriesId>, String> {
+    let (metrics, ordinals) = (packed::decode(reader, rows)?, packed::decode(reader, rows)?);
+    let number = |n: i64| u32::try_from(n).map_err(|_| "a series number is too large".to_owned());
+    metrics.into_iter().zip(ordinals).map(|(m, o)| Ok(SeriesId::new(number(m)?, number(o)?))).collect()
 }
 
 /// Takes values off the front of bytes.
@@ -114,7 +136,7 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes were taken")))
     }
 
-    fn i64(&mut self) -> Result<i64, String> {
+    pub(super) fn i64(&mut self) -> Result<i64, String> {
         Ok(i64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes were taken")))
     }
 
@@ -139,7 +161,7 @@ mod tests {
     fn frames_read_back() {
         let mut bytes = Vec::new();
         frame().encode(&mut bytes);
-        assert_eq!(bytes.len(), frame().encoded_len());
+        assert!(bytes.len() <= frame().encoded_len_max());
         bytes.extend_from_slice(b"next");
         let (decoded, rest) = Frame::decode(&bytes).expect("own bytes");
         assert_eq!((decoded, rest), (frame(), b"next".as_slice()));
@@ -164,6 +186,17 @@ mod tests {
     fn the_format_is_pinned() {
         let mut bytes = Vec::new();
         frame().encode(&mut bytes);
-        assert_eq!(crc32fast::hash(&bytes), 0x896a_85b5);
+        assert_eq!(crc32fast::hash(&bytes), 0x8632_14b6);
+    }
+
+    #[test]
+    fn frames_of_the_version_before_are_read() {
+        let hex = "5d00000046690e5201630000000000000001000000010000000000000010000000747b6465766963655f69643d2264227d\
+                   0200000001000000000000000000000001000000fbffffffffffffff0700000000000000000000000000f83f00000000\
+                   00000080";
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        let (decoded, rest) = Frame::decode(&bytes).expect("written once");
+        assert_eq!((decoded, rest), (frame(), &[][..]));
     }
 }

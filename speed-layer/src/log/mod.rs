@@ -15,6 +15,7 @@
 //! - LOG-3: a segment is never written again after a failed write or sync, nor after a restart.
 
 mod frame;
+mod packed;
 mod replay;
 mod segment;
 mod writer;

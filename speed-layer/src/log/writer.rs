@@ -222,15 +222,17 @@ impl<S: Sink> Writer<S> {
     }
 
     fn write(&mut self, first: LogPosition, frames: &[Frame]) -> Result<()> {
-        let len: usize = frames.iter().map(Frame::encoded_len).sum();
-        self.ensure_room((GROUP_HEADER + len) as u64)?;
+        let len_max: usize = frames.iter().map(Frame::encoded_len_max).sum();
+        self.ensure_room((GROUP_HEADER + len_max) as u64)?;
         let Self { current, buffer, settings, .. } = self;
         let current = current.as_mut().expect("room was made");
         let count = u32::try_from(frames.len()).expect("a group is smaller than the queue");
-        let header = GroupHeader { len: len as u64, first, frames: count, durable: current.durable };
         buffer.clear();
-        buffer.extend_from_slice(&header.encode(current.salt));
+        buffer.resize(GROUP_HEADER, 0);
         frames.iter().for_each(|frame| frame.encode(buffer));
+        let len = (buffer.len() - GROUP_HEADER) as u64;
+        let header = GroupHeader { len, first, frames: count, durable: current.durable };
+        buffer[..GROUP_HEADER].copy_from_slice(&header.encode(current.salt));
         let failed = |e| Error::io(format!("can't write {}", current.file.path.display()), e);
         if let Some(header) = &current.header {
             write_at(&current.file.file, header, 0).map_err(failed)?;
@@ -333,12 +335,12 @@ type Waiting = (LogPosition, oneshot::Sender<()>);
 
 /// All that waits, up to the size of a group, or to a request to truncate.
 fn collect_group(first: Append, queue: &Receiver<Message>) -> (Vec<Append>, Option<Waiting>) {
-    let mut bytes = first.frame.encoded_len();
+    let mut bytes = first.frame.encoded_len_max();
     let mut group = vec![first];
     while bytes < GROUP_BYTES {
         match queue.try_recv() {
             Ok(Message::Append(next)) => {
-                bytes += next.frame.encoded_len();
+                bytes += next.frame.encoded_len_max();
                 group.push(next);
             }
             Ok(Message::Truncate(position, done)) => return (group, Some((position, done))),

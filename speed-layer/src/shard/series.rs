@@ -34,6 +34,8 @@ pub(crate) struct Incoming {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Folded {
     pub(crate) readings: u64,
+    /// Cells that there were not before.
+    pub(crate) cells: u64,
     pub(crate) out_of_order: u64,
     pub(crate) doubtful: u64,
     /// Least and greatest event time.
@@ -50,6 +52,7 @@ impl Folded {
 
     pub(crate) fn add(&mut self, other: Self) {
         self.readings += other.readings;
+        self.cells += other.cells;
         self.out_of_order += other.out_of_order;
         self.doubtful += other.doubtful;
         self.bounds = union(self.bounds, other.bounds);
@@ -80,6 +83,41 @@ pub(crate) struct Shard {
     series: Vec<LiveSeries>,
     /// By metric number.
     lateness: Vec<LatenessTable>,
+    sorter: Sorter,
+}
+
+/// Puts readings in the order of their slots; of one slot the order of arrival stays. Its memory is used again.
+#[derive(Debug, Default)]
+struct Sorter {
+    sorted: Vec<Incoming>,
+    /// Where the next reading of each slot goes.
+    places: Vec<u32>,
+}
+
+impl Sorter {
+    /// Slots per reading from which on counting all of them would take longer than sorting.
+    const SLOTS_PER_READING: usize = 8;
+
+    fn sort(&mut self, readings: &[Incoming], slots: usize) {
+        self.sorted.clear();
+        self.sorted.extend_from_slice(readings);
+        if slots > readings.len() * Self::SLOTS_PER_READING {
+            self.sorted.sort_by_key(|reading| reading.slot);
+            return;
+        }
+        self.places.clear();
+        self.places.resize(slots, 0);
+        readings.iter().for_each(|reading| self.places[reading.slot as usize] += 1);
+        let mut start = 0;
+        for place in &mut self.places {
+            start += std::mem::replace(place, start);
+        }
+        for reading in readings {
+            let place = &mut self.places[reading.slot as usize];
+            self.sorted[*place as usize] = *reading;
+            *place += 1;
+        }
+    }
 }
 
 impl Shard {
@@ -91,17 +129,20 @@ impl Shard {
     }
 
     /// Counts readings, which stand in order of arrival: series by series, so that each is fetched into the cache once.
-    pub(crate) fn fold(&mut self, mut readings: Vec<Incoming>, folding: Folding<'_>) -> Folded {
-        // Stable: of one series the order of arrival stays.
-        readings.sort_by_key(|reading| reading.slot);
+    pub(crate) fn fold(&mut self, readings: &[Incoming], folding: Folding<'_>) -> Folded {
+        let mut sorter = std::mem::take(&mut self.sorter);
+        sorter.sort(readings, self.series.len());
         let mut folded = Folded::default();
-        for run in readings.chunk_by(|a, b| a.slot == b.slot) {
+        for run in sorter.sorted.chunk_by(|a, b| a.slot == b.slot) {
             let slot = run[0].slot as usize;
             let metric = self.series[slot].id.metric();
             self.lateness_mut(metric);
             let (live, lateness) = (&mut self.series[slot], &mut self.lateness[metric as usize]);
             live.fold(run, folding, lateness, &mut folded);
         }
+        sorter.sorted.clear();
+        sorter.sorted.shrink_to(super::state::QUEUE_READINGS);
+        self.sorter = sorter;
         folded
     }
 
@@ -168,6 +209,7 @@ impl LiveSeries {
     fn fold(&mut self, run: &[Incoming], folding: Folding<'_>, lateness: &mut LatenessTable, folded: &mut Folded) {
         let mut open = std::mem::take(&mut self.open).unwrap_or_else(|| self.new_part(folding.hot));
         let part = Arc::make_mut(&mut open);
+        let cells = part.cells().len();
         for Incoming { time, value, frame, .. } in run.iter().copied() {
             let arrival = folding.arrivals[frame as usize];
             let kind = self.classify(time, folding.hot);
@@ -179,6 +221,7 @@ impl LiveSeries {
             lateness.observe(arrival.0.saturating_sub(time));
             folded.count(kind, time);
         }
+        folded.cells += (part.cells().len() - cells) as u64;
         self.open = Some(open);
     }
 
@@ -200,5 +243,25 @@ impl LiveSeries {
         let gone = self.released.is_some_and(|(min, max)| min <= time && time <= max);
         let counted = |epoch: &Arc<Epoch>| epoch.of(self.id).is_some_and(|series| series.contains(time));
         if gone || hot.iter().any(counted) { Arrival::Doubtful } else { Arrival::OutOfOrder }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counting_gives_what_sorting_gives() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut sorter = Sorter::default();
+        for (readings, slots) in [(0, 1), (1, 1), (1, 1000), (50, 7), (500, 300), (3000, 20_000), (3000, 30_000)] {
+            let incoming = |i: usize| Incoming { slot: random.u32(..slots), frame: 0, time: i as i64, value: 0.0 };
+            let readings: Vec<Incoming> = (0..readings).map(incoming).collect();
+            sorter.sort(&readings, slots as usize);
+            let mut expected = readings.clone();
+            expected.sort_by_key(|reading| reading.slot);
+            let order = |readings: &[Incoming]| readings.iter().map(|r| (r.slot, r.time)).collect::<Vec<_>>();
+            assert_eq!(order(&sorter.sorted), order(&expected));
+        }
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use schemas::epoch::{Epoch, Quarantined, Sealed, SeriesState, Snapshot, Tail};
+use schemas::cells::Cell;
+use schemas::epoch::{Epoch, HotReading, Quarantined, Sealed, SeriesState, Snapshot, Tail};
 use schemas::lateness::LatenessTable;
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Batch, EventTime, LogPosition, Resolution, SeriesId, SeriesKey};
@@ -21,10 +22,13 @@ use super::Shard;
 use super::series::{Folded, Folding, Incoming, union};
 use crate::log::Frame;
 
-/// Bytes that one hot reading takes, about.
-const READING_BYTES: u64 = 40;
+/// Bytes that a hot reading and a cell take, about: half of a list that grows is empty at worst.
+const READING_BYTES: u64 = size_of::<HotReading>() as u64 * 5 / 4;
+const CELL_BYTES: u64 = size_of::<Cell>() as u64 * 5 / 4;
 /// So many readings are folded at once, however long nobody asks: some milliseconds of work.
 const FOLD_READINGS: usize = 65_536;
+/// Room for so many readings is kept from fold to fold.
+pub(super) const QUEUE_READINGS: usize = 4 * FOLD_READINGS;
 /// Fewer readings are folded by one thread.
 const PARALLEL_READINGS: usize = 16_384;
 
@@ -77,6 +81,7 @@ struct OpenEpoch {
     /// Series that frames of this epoch define or quarantine: history must know their names though nothing was counted.
     named: HashSet<SeriesId>,
     readings: u64,
+    cells: u64,
     bounds: Option<(i64, i64)>,
     opened_at: Option<ArrivalTime>,
 }
@@ -89,6 +94,7 @@ impl OpenEpoch {
             quarantine: Vec::new(),
             named: HashSet::new(),
             readings: 0,
+            cells: 0,
             bounds: None,
             opened_at: None,
         }
@@ -127,11 +133,8 @@ struct WaitingFrames {
 }
 
 impl WaitingFrames {
-    /// The readings of each shard, in order of arrival.
-    fn queues(&self, routes: &Routes, shards: usize) -> Vec<Vec<Incoming>> {
-        let expected = if shards == 1 { self.readings } else { self.readings / shards * 5 / 4 };
-        let mut queues: Vec<Vec<Incoming>> =
-            std::iter::repeat_with(|| Vec::with_capacity(expected)).take(shards).collect();
+    /// Puts the readings into the empty queues of their shards, in order of arrival.
+    fn queue(&self, routes: &Routes, queues: &mut [Vec<Incoming>]) {
         for Waiting { number, limit, batch } in &self.frames {
             for (i, id) in batch.series.iter().enumerate() {
                 let (time, value) = (batch.times[i], batch.values[i]);
@@ -141,7 +144,6 @@ impl WaitingFrames {
                 }
             }
         }
-        queues
     }
 }
 
@@ -149,6 +151,8 @@ impl WaitingFrames {
 #[derive(Debug)]
 struct SealedInfo {
     sealed_at: ArrivalTime,
+    /// What it takes in memory, about, while it is hot.
+    bytes: u64,
     /// What history needs; until it has it.
     to_flush: Option<Arc<Sealed>>,
 }
@@ -162,6 +166,8 @@ pub(crate) struct SpeedState {
     routes: Routes,
     open: OpenEpoch,
     waiting: WaitingFrames,
+    /// For each shard what it is to count; empty between folds, their memory is used again.
+    queues: Vec<Vec<Incoming>>,
     sealed: VecDeque<Arc<Epoch>>,
     infos: VecDeque<SealedInfo>,
     version: Arc<HistoryVersion>,
@@ -176,10 +182,11 @@ impl SpeedState {
         series: &[SeriesState],
         epochs: Vec<Epoch>,
     ) -> Self {
-        let shards = std::iter::repeat_with(Shard::default).take(settings.shards.max(1)).collect();
+        let shards: Vec<Shard> = std::iter::repeat_with(Shard::default).take(settings.shards.max(1)).collect();
         let mut state = Self {
             settings,
             position: version.flushed,
+            queues: vec![Vec::new(); shards.len()],
             shards,
             routes: Routes::default(),
             open: OpenEpoch::new(version.flushed.next()),
@@ -253,10 +260,10 @@ impl SpeedState {
     /// Counts all that waits; where there is enough to do, each shard on a thread of its own.
     pub(crate) fn fold(&mut self) -> Folded {
         let waiting = std::mem::take(&mut self.waiting);
-        let Self { settings, shards, routes, sealed, open, .. } = self;
+        let Self { settings, shards, routes, queues, sealed, open, .. } = self;
         let folding = Folding { base: settings.base, arrivals: &open.arrivals, hot: sealed };
-        let queues = waiting.queues(routes, shards.len());
-        let work = shards.iter_mut().zip(queues).filter(|(_, queue)| !queue.is_empty());
+        waiting.queue(routes, queues);
+        let work = shards.iter_mut().zip(queues.iter()).filter(|(_, queue)| !queue.is_empty());
         let mut folded = Folded::default();
         if waiting.readings < PARALLEL_READINGS {
             work.for_each(|(shard, queue)| folded.add(shard.fold(queue, folding)));
@@ -269,7 +276,12 @@ impl SpeedState {
                 }
             });
         }
+        for queue in queues {
+            queue.clear();
+            queue.shrink_to(QUEUE_READINGS);
+        }
         self.open.readings += folded.readings;
+        self.open.cells += folded.cells;
         self.open.bounds = union(self.open.bounds, folded.bounds);
         self.watermark = self.watermark.max(folded.bounds.map(|(_, max)| EventTime(max)));
         folded
@@ -278,7 +290,7 @@ impl SpeedState {
     /// Whether the open epoch is due to be sealed.
     pub(crate) fn seal_due(&self, now: ArrivalTime) -> bool {
         let age = self.open.opened_at.map_or(0, |at| now.0.saturating_sub(at.0));
-        age >= nanos(self.settings.seal_age) || self.open_readings() * READING_BYTES >= self.settings.seal_bytes
+        age >= nanos(self.settings.seal_age) || self.open_bytes() >= self.settings.seal_bytes
     }
 
     /// Seals the open epoch, if it holds a frame.
@@ -287,6 +299,7 @@ impl SpeedState {
         if self.open.arrivals.is_empty() {
             return;
         }
+        let bytes = self.open_bytes();
         let open = std::mem::replace(&mut self.open, OpenEpoch::new(self.position.next()));
         let mut series: Vec<_> = self.shards.iter_mut().flat_map(Shard::seal).collect();
         series.sort_unstable_by_key(|(id, _)| *id);
@@ -310,7 +323,7 @@ impl SpeedState {
         let lateness = self.all_lateness(names);
         let to_flush = Some(Arc::new(Sealed { epoch: Arc::clone(&epoch), series: states, lateness }));
         self.sealed.push_back(epoch);
-        self.infos.push_back(SealedInfo { sealed_at: now, to_flush });
+        self.infos.push_back(SealedInfo { sealed_at: now, bytes, to_flush });
     }
 
     fn all_lateness(&self, names: &dyn Fn(SeriesId) -> Option<SeriesKey>) -> Vec<(String, LatenessTable)> {
@@ -352,7 +365,7 @@ impl SpeedState {
             let at = self.sealed.partition_point(|e| e.first < epoch.first);
             if self.sealed.get(at).is_none_or(|e| e.first != epoch.first) {
                 self.sealed.insert(at, Arc::new(epoch));
-                self.infos.insert(at, SealedInfo { sealed_at: ArrivalTime(i64::MIN), to_flush: None });
+                self.infos.insert(at, SealedInfo { sealed_at: ArrivalTime(i64::MIN), bytes: 0, to_flush: None });
             }
         }
     }
@@ -377,7 +390,7 @@ impl SpeedState {
             let (epoch, info) = (&self.sealed[i], &self.infos[i]);
             let old = now.0.saturating_sub(info.sealed_at.0) >= nanos(self.settings.hot_retention);
             if epoch.hot && info.to_flush.is_none() && (old || bytes > self.settings.hot_bytes) {
-                bytes -= epoch.readings * READING_BYTES;
+                bytes -= info.bytes;
                 let epoch = Arc::clone(epoch);
                 for (id, series) in &epoch.series {
                     if let Some(Route { shard, slot }) = self.routes.find(*id) {
@@ -390,9 +403,15 @@ impl SpeedState {
         self.drop_covered();
     }
 
-    /// Bytes that hot readings take, about.
+    /// Bytes that hot readings and their cells take, about.
     pub(crate) fn hot_bytes(&self) -> u64 {
-        self.hot_readings() * READING_BYTES
+        let hot = self.sealed.iter().zip(&self.infos).filter(|(epoch, _)| epoch.hot);
+        self.open_bytes() + hot.map(|(_, info)| info.bytes).sum::<u64>()
+    }
+
+    /// Bytes that the open epoch takes, about; of what waits, its readings alone.
+    fn open_bytes(&self) -> u64 {
+        self.open_readings() * READING_BYTES + self.open.cells * CELL_BYTES
     }
 
     /// How many readings are in memory.
