@@ -60,12 +60,18 @@ pub struct Arrivals {
     pub(super) start: i64,
     pub(super) elapsed: i64,
     pub(super) end: i64,
-    /// Age of the newest instant that has elapsed.
-    age: f64,
-    /// Nanoseconds of the elapsed part whose readings are still on their way, cumulated from its newest end.
-    late: [f64; NODES + 1],
+    late: Late,
     /// Whether any lateness was observed.
     pub(super) learned: bool,
+}
+
+/// Nanoseconds of the elapsed part whose readings are still on their way, cumulated from its newest end.
+#[derive(Debug, Clone, PartialEq)]
+enum Late {
+    /// At each node.
+    Nodes(Box<[f64; NODES + 1]>),
+    /// Of an old bucket, where what is late changes evenly from the newest to the oldest instant.
+    Even { newest: f64, oldest: f64 },
 }
 
 impl Arrivals {
@@ -73,30 +79,16 @@ impl Arrivals {
     pub(super) fn of(bucket: TimeRange, now: ArrivalTime, table: Option<&Curve>, prior: Prior) -> Self {
         let (start, end) = (bucket.start.0, bucket.end.0.max(bucket.start.0));
         let elapsed = now.0.clamp(start, end);
-        let mut arrivals = Self {
-            start,
-            elapsed,
-            end,
-            age: between(elapsed, now.0),
-            late: [0.0; NODES + 1],
-            learned: table.is_some_and(|t| t.observed() > 0.0),
+        let (age, length) = (between(elapsed, now.0), between(start, elapsed));
+        let after_share = |share: f64| after(table, prior, age + length * share);
+        let late = if length <= 0.0 {
+            Late::Even { newest: 0.0, oldest: 0.0 }
+        } else if age < OLD * length {
+            Late::Nodes(Box::new(trapezes(length, |i| after_share(NODE[i]))))
+        } else {
+            Late::Even { newest: after_share(0.0), oldest: after_share(1.0) }
         };
-        let length = between(start, elapsed);
-        if length <= 0.0 {
-            return arrivals;
-        }
-        let after_node = |i: usize| after(table, prior, arrivals.age + length * NODE[i]);
-        let (mut newer, oldest) = (after_node(0), after_node(NODES));
-        let (steep, newest) = (arrivals.age < OLD * length, newer);
-        let mut late = 0.0;
-        for i in 1..=NODES {
-            let older = if steep { after_node(i) } else { newest + (oldest - newest) * NODE[i] };
-            let width = length * (NODE[i] - NODE[i - 1]);
-            late += width * 0.5 * (newer + older);
-            arrivals.late[i] = late;
-            newer = older;
-        }
-        arrivals
+        Self { start, elapsed, end, late, learned: table.is_some_and(|t| t.observed() > 0.0) }
     }
 
     /// Whether working them out takes long: where a bucket is young, lateness must be looked up at every node.
@@ -109,7 +101,8 @@ impl Arrivals {
     /// The share of the whole bucket's readings that is expected to have arrived; of what has not elapsed, none has.
     pub fn fraction(&self) -> f64 {
         let width = between(self.start, self.end);
-        if width > 0.0 { ((between(self.start, self.elapsed) - self.late[NODES]) / width).clamp(0.0, 1.0) } else { 1.0 }
+        let arrived = between(self.start, self.elapsed) - self.late_since(self.start);
+        if width > 0.0 { (arrived / width).clamp(0.0, 1.0) } else { 1.0 }
     }
 
     /// Nanoseconds since `from`, within the elapsed part, whose readings are still on their way.
@@ -120,10 +113,26 @@ impl Arrivals {
             return 0.0;
         }
         let share = back / length;
-        let i = ((share.sqrt().sqrt() * NODES as f64) as usize).min(NODES - 1);
-        let inside = ((share - NODE[i]) / (NODE[i + 1] - NODE[i])).clamp(0.0, 1.0);
-        self.late[i] + inside * (self.late[i + 1] - self.late[i])
+        match &self.late {
+            Late::Even { newest, oldest } => back * (newest + 0.5 * share * (oldest - newest)),
+            Late::Nodes(late) => {
+                let i = ((share.sqrt().sqrt() * NODES as f64) as usize).min(NODES - 1);
+                let inside = ((share - NODE[i]) / (NODE[i + 1] - NODE[i])).clamp(0.0, 1.0);
+                late[i] + inside * (late[i + 1] - late[i])
+            }
+        }
     }
+}
+
+/// The integral up to each node over `length`, given the function at each of them.
+fn trapezes(length: f64, at: impl Fn(usize) -> f64) -> [f64; NODES + 1] {
+    let (mut sums, mut newer) = ([0.0; NODES + 1], at(0));
+    for i in 1..=NODES {
+        let older = at(i);
+        sums[i] = sums[i - 1] + length * (NODE[i] - NODE[i - 1]) * 0.5 * (newer + older);
+        newer = older;
+    }
+    sums
 }
 
 /// Where the quadrature looks: the share of the elapsed part that is newer than its `i`-th point, `(i / NODES)^4`.
@@ -178,6 +187,24 @@ mod tests {
             assert!((found - late).abs() < 0.4, "{width}: {found}");
             let parts = between(0, width / 3) + between(width / 3, width);
             assert!((parts / SECOND as f64 - found).abs() < 1e-6);
+        }
+    }
+
+    /// Where an old bucket begins to be taken as even, the two ways agree.
+    #[test]
+    fn old_buckets_are_nearly_even() {
+        let mut table = LatenessTable::default();
+        for i in 0..30_000 {
+            table.observe((i % 1000) * 10 * MILLISECOND);
+        }
+        let table = Curve::of(&table);
+        let (prior, width) = (Prior::of(DAY), 60 * SECOND);
+        let of = |now| Arrivals::of(TimeRange::new(0, width), ArrivalTime(now), Some(&table), prior);
+        let (young, old) = (of(17 * width - SECOND), of(17 * width + SECOND));
+        assert!(matches!((&young.late, &old.late), (Late::Nodes(_), Late::Even { .. })));
+        for from in [0, width / 3, width - SECOND, width] {
+            let (a, b) = (young.late_since(from), old.late_since(from));
+            assert!((a - b).abs() <= 0.02 * a, "{from}: {a} {b}");
         }
     }
 

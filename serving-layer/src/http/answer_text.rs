@@ -1,7 +1,10 @@
 //! A metric query's answer as JSON text.
 //!
 //! Owns the form of an answer. Points are written straight into bytes, as an answer may have millions: what all of them
-//! share is written once and copied, and the date of an instant is worked out once a day. Does not own the values.
+//! share is written once and copied, as are numbers that stand twice, and the date of an instant is worked out once a
+//! day. Does not own the values.
+
+use std::ops::Range;
 
 use schemas::EventTime;
 use schemas::time::{DAY, SECOND};
@@ -18,8 +21,7 @@ pub(super) struct AnswerText {
     answer: Answer,
     /// The series and the point that come next.
     at: (usize, usize),
-    names: Names,
-    times: Times,
+    writer: PointWriter,
     state: Progress,
 }
 
@@ -33,7 +35,7 @@ enum Progress {
 impl AnswerText {
     pub(super) fn new(answer: Answer) -> Self {
         let names = Names::of(answer.series.iter().flat_map(|s| &s.points).next());
-        Self { answer, at: (0, 0), names, times: Times::default(), state: Progress::Begin }
+        Self { answer, at: (0, 0), writer: PointWriter::new(names), state: Progress::Begin }
     }
 
     /// Appends series until there is enough for a chunk; whether all are written.
@@ -46,7 +48,7 @@ impl AnswerText {
                 if self.at.1 > 0 {
                     out.push(b',');
                 }
-                write_point(point, &self.names, &mut self.times, out);
+                self.writer.write(point, out);
                 self.at.1 += 1;
                 if out.len() >= CHUNK_BYTES {
                     return false;
@@ -96,51 +98,103 @@ fn begin(series: &SeriesAnswer, first: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"points\":[");
 }
 
-fn write_point(point: &Point, names: &Names, times: &mut Times, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"time\":\"");
-    times.write(point.time, out);
-    out.push(b'"');
-    for (name, value) in names.fields.iter().zip(&point.values) {
-        out.extend_from_slice(name);
-        write(&value.value, out);
-    }
-    for (name, count) in [
-        (&b",\"data_points\":"[..], point.data_points),
-        (b",\"batch_points\":", point.batch_points),
-        (b",\"speed_points\":", point.speed_points),
-    ] {
-        out.extend_from_slice(name);
-        write(&count, out);
-    }
-    for (name, text) in [(&b",\"source\":\""[..], point.source.name()), (b"\",\"state\":\"", point.state.name())] {
-        out.extend_from_slice(name);
-        out.extend_from_slice(text.as_bytes());
-    }
-    out.extend_from_slice(b"\",\"completeness\":");
-    write(&point.completeness, out);
-    out.extend_from_slice(b",\"confidence_score\":");
-    write(&point.confidence_score, out);
-    out.extend_from_slice(if point.calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
-    write_intervals(&point.values, names, out);
-    out.push(b'}');
+/// Writes points one after the other.
+struct PointWriter {
+    names: Names,
+    times: Times,
+    completeness: Repeated,
+    score: Repeated,
+    /// Where the text of each value of the point stands.
+    values: Vec<Range<usize>>,
 }
 
-fn write_intervals(values: &[Value], names: &Names, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"interval\":{");
-    for (name, place) in &names.sorted {
-        out.extend_from_slice(name);
-        match values[*place].interval {
-            Some(Interval { low, high }) => {
-                out.extend_from_slice(b"{\"low\":");
-                write(&low, out);
-                out.extend_from_slice(b",\"high\":");
-                write(&high, out);
-                out.push(b'}');
-            }
-            None => out.extend_from_slice(b"null"),
+impl PointWriter {
+    fn new(names: Names) -> Self {
+        let (completeness, score) = (Repeated::default(), Repeated::default());
+        Self { names, times: Times::default(), completeness, score, values: Vec::new() }
+    }
+
+    fn write(&mut self, point: &Point, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        self.times.write(point.time, out);
+        out.push(b'"');
+        self.write_values(&point.values, out);
+        for (name, count) in [
+            (&b",\"data_points\":"[..], point.data_points),
+            (b",\"batch_points\":", point.batch_points),
+            (b",\"speed_points\":", point.speed_points),
+        ] {
+            out.extend_from_slice(name);
+            write(&count, out);
+        }
+        for (name, text) in [(&b",\"source\":\""[..], point.source.name()), (b"\",\"state\":\"", point.state.name())] {
+            out.extend_from_slice(name);
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.extend_from_slice(b"\",\"completeness\":");
+        self.completeness.write(Some(point.completeness), out);
+        out.extend_from_slice(b",\"confidence_score\":");
+        self.score.write(point.confidence_score, out);
+        out.extend_from_slice(if point.calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
+        self.write_intervals(&point.values, out);
+        out.push(b'}');
+    }
+
+    fn write_values(&mut self, values: &[Value], out: &mut Vec<u8>) {
+        self.values.clear();
+        for (name, value) in self.names.fields.iter().zip(values) {
+            out.extend_from_slice(name);
+            let start = out.len();
+            write(&value.value, out);
+            self.values.push(start..out.len());
         }
     }
-    out.push(b'}');
+
+    fn write_intervals(&self, values: &[Value], out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"interval\":{");
+        for (name, place) in &self.names.sorted {
+            out.extend_from_slice(name);
+            match values[*place].interval {
+                Some(Interval { low, high }) => {
+                    out.extend_from_slice(b"{\"low\":");
+                    Self::write_bound(low, &values[*place], &self.values[*place], out);
+                    out.extend_from_slice(b",\"high\":");
+                    Self::write_bound(high, &values[*place], &self.values[*place], out);
+                    out.push(b'}');
+                }
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// A bound of an interval, which often is the value itself, whose text stands at `text`.
+    fn write_bound(bound: f64, value: &Value, text: &Range<usize>, out: &mut Vec<u8>) {
+        if value.value.is_some_and(|value| value.to_bits() == bound.to_bits()) {
+            out.extend_from_within(text.clone());
+        } else {
+            write(&bound, out);
+        }
+    }
+}
+
+/// A number that often is the same from one point to the next, and its text.
+#[derive(Default)]
+struct Repeated {
+    number: Option<u64>,
+    text: Vec<u8>,
+}
+
+impl Repeated {
+    fn write(&mut self, number: Option<f64>, out: &mut Vec<u8>) {
+        let bits = number.map(f64::to_bits);
+        if bits != self.number || self.text.is_empty() {
+            self.number = bits;
+            self.text.clear();
+            write(&number, &mut self.text);
+        }
+        out.extend_from_slice(&self.text);
+    }
 }
 
 fn write(value: &impl Serialize, out: &mut Vec<u8>) {

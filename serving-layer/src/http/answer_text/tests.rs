@@ -81,3 +81,27 @@ fn times_are_as_displayed() {
         assert_eq!(String::from_utf8(out).expect("text"), EventTime(time).to_string());
     }
 }
+
+#[test]
+fn numbers_that_stand_twice_are_those_that_serde_writes() {
+    let aggregates = [Aggregate::Avg, Aggregate::Min];
+    let mut repeated = answer(6, &aggregates);
+    for (i, point) in repeated.series.iter_mut().flat_map(|s| &mut s.points).enumerate() {
+        point.completeness = if i < 4 { 0.0 } else { -0.0 };
+        point.confidence_score = (i % 3 != 0).then_some(0.25);
+        point.values[0].interval = Some(Interval { low: 0.1, high: 0.1 + i as f64 });
+        point.values[1].interval = Some(Interval { low: 1.1, high: 1.1 });
+    }
+    let text: Json = serde_json::from_str(&text(repeated.clone())).expect("json");
+    for (s, series) in repeated.series.iter().enumerate() {
+        for (p, point) in series.points.iter().enumerate() {
+            let told = &text["series"][s]["points"][p];
+            assert_eq!(told["completeness"].to_string(), json!(point.completeness).to_string());
+            assert_eq!(told["confidence_score"], json!(point.confidence_score));
+            for value in &point.values {
+                assert_eq!(told[value.aggregate.name()], json!(value.value));
+                assert_eq!(told["interval"][value.aggregate.name()], json!(value.interval));
+            }
+        }
+    }
+}
