@@ -8,21 +8,21 @@
 //! series    sorted by series_id; one row per series
 //! ```
 
+mod values;
+
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Float64Builder, Int64Builder, RecordBatch,
-    StringArray, StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray,
-    TimestampNanosecondBuilder, UInt8Builder, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Float64Builder, RecordBatch, StringArray,
+    StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray, TimestampNanosecondBuilder,
+    UInt64Array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType,
-    UInt8Type, UInt64Type,
+    DataType, Field, FieldRef, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type,
 };
 
 use crate::cells::Cell;
-use crate::decimal;
 use crate::epoch::{SeriesState, Tail};
 use crate::error::{Error, Result};
 use crate::partial::{ExactSum, Partial, Sketch, Stamped};
@@ -120,7 +120,7 @@ pub fn scanned(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = Columns(batch);
     let column = |field: &FieldRef| -> Result<ArrayRef> {
         if field.name() == "value" {
-            return values(&columns);
+            return values::read(&columns);
         }
         let column = columns.get(field.name())?;
         if column.data_type() == field.data_type() {
@@ -134,62 +134,6 @@ pub fn scanned(batch: &RecordBatch) -> Result<RecordBatch> {
     };
     let columns = SCAN.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(Arc::clone(&SCAN), columns).map_err(|e| Error::corrupt("a batch of readings", e))
-}
-
-/// The values of a batch of a file of readings.
-fn values(columns: &Columns<'_>) -> Result<ArrayRef> {
-    let values = columns.floats("value")?;
-    if values.null_count() == 0 {
-        return Ok(Arc::new(values.clone()));
-    }
-    let decimals = columns.get("decimal")?.as_primitive_opt::<Int64Type>().ok_or_else(|| columns.wrong("decimal"))?;
-    let scales = columns.get("scale")?.as_primitive_opt::<UInt8Type>().ok_or_else(|| columns.wrong("scale"))?;
-    let all = values.null_count() == values.len() && decimals.null_count() == 0 && scales.null_count() == 0;
-    let known = scales.iter().flatten().all(decimal::is_scale);
-    let told = |i: usize| values.is_valid(i) || (decimals.is_valid(i) && scales.is_valid(i));
-    if !known || !(all || (0..values.len()).all(told)) {
-        return Err(Error::corrupt("column value", "a reading has no value, or a decimal of an unknown scale"));
-    }
-    let decimal = |i: usize| decimal::decode(decimals.value(i), scales.value(i));
-    let value = |i: usize| if values.is_valid(i) { values.value(i) } else { decimal(i) };
-    let told = if all {
-        let pairs = decimals.values().iter().zip(scales.values());
-        Float64Array::from_iter_values(pairs.map(|(decimal, scale)| decimal::decode(*decimal, *scale)))
-    } else {
-        Float64Array::from_iter_values((0..values.len()).map(value))
-    };
-    Ok(Arc::new(told))
-}
-
-/// Values as a file of readings tells them.
-struct StoredValues {
-    value: Float64Builder,
-    decimal: Int64Builder,
-    scale: UInt8Builder,
-}
-
-impl StoredValues {
-    /// The values of these readings; each run of one series has a scale of its own.
-    fn of(readings: &[StoredReading]) -> Self {
-        let rows = readings.len();
-        let mut stored = Self {
-            value: Float64Builder::with_capacity(rows),
-            decimal: Int64Builder::with_capacity(rows),
-            scale: UInt8Builder::with_capacity(rows),
-        };
-        for run in readings.chunk_by(|a, b| a.series == b.series) {
-            let scale = decimal::scale_of(run.iter().map(|r| r.value));
-            run.iter().for_each(|r| stored.push(r.value, scale));
-        }
-        stored
-    }
-
-    fn push(&mut self, value: f64, scale: Option<u8>) {
-        let decimal = scale.and_then(|scale| decimal::encode(value, scale));
-        self.value.append_option(decimal.is_none().then_some(value));
-        self.decimal.append_option(decimal);
-        self.scale.append_option(scale.filter(|_| decimal.is_some()));
-    }
 }
 
 /// One stored reading (arrival).
@@ -231,7 +175,7 @@ pub fn readings_to_batch<'a>(readings: &[StoredReading], key: impl Fn(SeriesId) 
     };
     let millis = |r: &StoredReading| r.arrival.div_euclid(MILLISECOND);
     let arrivals = TimestampMillisecondArray::from_iter_values(readings.iter().map(millis));
-    let mut values = StoredValues::of(readings);
+    let [values, decimals, scales] = values::write(readings);
     let columns: Vec<ArrayRef> = vec![
         Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.series.0))),
         Arc::new(metric.finish()),
@@ -239,9 +183,9 @@ pub fn readings_to_batch<'a>(readings: &[StoredReading], key: impl Fn(SeriesId) 
         Arc::new(tags.finish()),
         instants(|r| r.time),
         Arc::new(arrivals.with_timezone("UTC")),
-        Arc::new(values.value.finish()),
-        Arc::new(values.decimal.finish()),
-        Arc::new(values.scale.finish()),
+        values,
+        decimals,
+        scales,
         Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.position))),
     ];
     RecordBatch::try_new(Arc::clone(&READINGS), columns).expect("columns match the schema")
@@ -540,8 +484,6 @@ impl<'a> Columns<'a> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, UInt8Array};
-
     use super::*;
 
     #[test]
@@ -569,60 +511,5 @@ mod tests {
             SeriesState { id: SeriesId(3), key: key("c"), tail: Some(Tail::of(-5, 1.0, ArrivalTime(9))) },
         ];
         assert_eq!(batch_to_series(&series_to_batch(&states)).expect("own columns"), states);
-    }
-
-    fn stored(values: &[f64]) -> Vec<StoredReading> {
-        let reading = |value: &f64| StoredReading {
-            series: SeriesId(1),
-            time: 2,
-            arrival: 3 * MILLISECOND,
-            value: *value,
-            position: 5,
-        };
-        values.iter().map(reading).collect()
-    }
-
-    #[test]
-    fn readings_read_back() {
-        let key = SeriesKey::new("t", &[("device_id", "d")]).expect("valid");
-        for values in [&[4.0, 21.35][..], &[1.0 / 3.0, -0.0], &[0.5, -0.0, 1e15, 1e300], &[]] {
-            let readings = stored(values);
-            let batch = scanned(&readings_to_batch(&readings, |_| &key)).expect("own columns");
-            let columns = ReadingColumns::of(&batch).expect("own columns");
-            let bits = |readings: &[StoredReading]| readings.iter().map(|r| r.value.to_bits()).collect::<Vec<_>>();
-            let found: Vec<StoredReading> = (0..columns.len()).map(|i| columns.get(i)).collect();
-            assert_eq!((&found, bits(&found)), (&readings, bits(&readings)));
-        }
-    }
-
-    #[test]
-    fn a_reading_without_a_value_and_an_unknown_scale_are_corrupt() {
-        let key = SeriesKey::new("t", &[]).expect("valid");
-        let good = readings_to_batch(&stored(&[0.5, 1.5]), |_| &key);
-        let replaced = |name: &str, column: ArrayRef| {
-            let (mut columns, at) = (good.columns().to_vec(), READINGS.index_of(name).expect(name));
-            columns[at] = column;
-            RecordBatch::try_new(Arc::clone(&READINGS), columns).expect("of the same type")
-        };
-        for batch in [
-            replaced("scale", Arc::new(UInt8Array::from(vec![Some(1), None]))),
-            replaced("decimal", Arc::new(Int64Array::from(vec![None, Some(1)]))),
-            replaced("scale", Arc::new(UInt8Array::from(vec![1, 10]))),
-        ] {
-            assert!(scanned(&batch).is_err());
-        }
-    }
-
-    /// Files from before decimals hold doubles alone.
-    #[test]
-    fn values_alone_are_enough() {
-        let key = SeriesKey::new("t", &[]).expect("valid");
-        let batch = readings_to_batch(&stored(&[1.0 / 3.0]), |_| &key);
-        let kept: Vec<usize> = ["series_id", "event_time", "arrival_time", "value", "position"]
-            .iter()
-            .map(|name| READINGS.index_of(name).expect(name))
-            .collect();
-        let batch = scanned(&batch.project(&kept).expect("columns")).expect("enough");
-        assert_eq!(ReadingColumns::of(&batch).expect("own columns").values, [1.0 / 3.0]);
     }
 }

@@ -162,6 +162,15 @@ mod tests {
 
     use super::*;
 
+    /// Uniform delays up to ten seconds.
+    fn up_to_ten_seconds() -> Curve {
+        let mut table = LatenessTable::default();
+        for i in 0..30_000 {
+            table.observe((i % 1000) * 10 * MILLISECOND);
+        }
+        Curve::of(&table)
+    }
+
     #[test]
     fn the_prior_leaves_its_tail_at_the_horizon() {
         let prior = Prior::of(DAY);
@@ -172,12 +181,8 @@ mod tests {
 
     #[test]
     fn the_integral_is_that_of_the_distribution() {
-        let mut table = LatenessTable::default();
-        for i in 0..30_000 {
-            table.observe((i % 1000) * 10 * MILLISECOND);
-        }
-        let table = Curve::of(&table);
-        // Uniform delays up to ten seconds: of a bucket that just ended, ten seconds hold half of their readings back.
+        let table = up_to_ten_seconds();
+        // Of a bucket that just ended, ten seconds hold half of their readings back.
         for (width, late) in [(10 * SECOND, 5.0), (60 * SECOND, 5.0), (HOUR, 5.0)] {
             let now = ArrivalTime(width);
             let arrivals = Arrivals::of(TimeRange::new(0, width), now, Some(&table), Prior::of(DAY));
@@ -193,11 +198,7 @@ mod tests {
     /// Where an old bucket begins to be taken as even, the two ways agree.
     #[test]
     fn old_buckets_are_nearly_even() {
-        let mut table = LatenessTable::default();
-        for i in 0..30_000 {
-            table.observe((i % 1000) * 10 * MILLISECOND);
-        }
-        let table = Curve::of(&table);
+        let table = up_to_ten_seconds();
         let (prior, width) = (Prior::of(DAY), 60 * SECOND);
         let of = |now| Arrivals::of(TimeRange::new(0, width), ArrivalTime(now), Some(&table), prior);
         let (young, old) = (of(17 * width - SECOND), of(17 * width + SECOND));

@@ -506,3 +506,57 @@ impl SpeedState {
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::time::SECOND;
+
+    use super::*;
+
+    const READINGS: u64 = 1_000;
+
+    fn state(step: i64) -> SpeedState {
+        let settings = StateSettings {
+            base: Resolution::DEFAULT_BASE,
+            max_future_skew: Duration::from_secs(600),
+            seal_age: Duration::from_secs(300),
+            seal_bytes: READINGS * (READING_BYTES + CELL_BYTES / 2),
+            hot_retention: Duration::ZERO,
+            hot_bytes: u64::MAX,
+            shards: 2,
+        };
+        let mut state = SpeedState::new(settings, Arc::default(), &[], Vec::new());
+        let (id, key) = (SeriesId::new(0, 0), SeriesKey::new("t", &[("device_id", "d")]).expect("valid"));
+        let times: Vec<i64> = (0..READINGS as i64).map(|i| i * step).collect();
+        let arrival = ArrivalTime(READINGS as i64 * step);
+        let batch = Batch {
+            definitions: vec![(id, key)],
+            series: vec![id; times.len()],
+            values: vec![1.0; times.len()],
+            times,
+        };
+        state.take(LogPosition(1), vec![Frame { arrival, batch }]);
+        state.fold();
+        state
+    }
+
+    /// Readings far apart have a cell each, which takes more than they do.
+    #[test]
+    fn cells_take_memory_until_their_readings_are_released() {
+        let names = |_: SeriesId| None;
+        let (dense, thin) = (state(SECOND), state(60 * SECOND));
+        assert_eq!(dense.hot_bytes(), READINGS * READING_BYTES + READINGS / 10 * CELL_BYTES);
+        assert_eq!(thin.hot_bytes(), READINGS * (READING_BYTES + CELL_BYTES));
+        assert!(!dense.seal_due(ArrivalTime(READINGS as i64 * SECOND)));
+        assert!(thin.seal_due(ArrivalTime(60 * READINGS as i64 * SECOND)));
+
+        for mut state in [dense, thin] {
+            let (before, now) = (state.hot_bytes(), ArrivalTime(i64::MAX));
+            state.seal(now, &names);
+            assert_eq!(state.hot_bytes(), before);
+            state.adopt(Arc::new(HistoryVersion { flushed: LogPosition(1), ..HistoryVersion::default() }), Vec::new());
+            state.release(now);
+            assert_eq!(state.hot_bytes(), 0);
+        }
+    }
+}
