@@ -8,8 +8,8 @@
 
 /// The powers of ten up to the largest scale; all of them are exact doubles.
 const POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
-/// Integers below this are exact doubles.
-const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+/// Integers of decimals are less than this: 2^51, so that [`rounded`] is right.
+const INTEGER_MAX: f64 = 2_251_799_813_685_248.0;
 
 /// The smallest scale at which, or below, each of these values is a decimal; `None` where one is at no scale, or there are
 /// no values. A value so large that it is none at the common scale stays a double.
@@ -24,11 +24,17 @@ pub fn scale_of(values: impl Iterator<Item = f64>) -> Option<u8> {
 
 /// The integer that a value is at this scale; `None` where something would be lost.
 pub fn encode(value: f64, scale: u8) -> Option<i64> {
-    let scaled = (value * POWERS[usize::from(scale)]).round_ties_even();
+    let power = POWERS[usize::from(scale)];
+    let integer = rounded(value * power);
     // Also false of what is no number.
-    let small = scaled.abs() < INTEGER_MAX;
-    let decimal = if small { scaled as i64 } else { 0 };
-    (small && decode(decimal, scale).to_bits() == value.to_bits()).then_some(decimal)
+    let lossless = integer.abs() < INTEGER_MAX && (integer / power).to_bits() == value.to_bits();
+    lossless.then_some(integer as i64)
+}
+
+/// The nearest integer of numbers below 2^51: beyond 2^52 doubles have no fraction, so that adding rounds. Never -0.
+fn rounded(value: f64) -> f64 {
+    const NO_FRACTION: f64 = 1.5 * 4_503_599_627_370_496.0;
+    (value + NO_FRACTION) - NO_FRACTION
 }
 
 /// The value of an integer at a scale.
@@ -59,6 +65,10 @@ mod tests {
             (1013.25, Some((101_325, 2))),
             (51.123_456_7, Some((511_234_567, 7))),
             (1e15, Some((1_000_000_000_000_000, 0))),
+            (2_251_799_813_685_247.0, Some((2_251_799_813_685_247, 0))),
+            (2_251_799_813_685_248.0, None),
+            (-0.5, Some((-5, 1))),
+            (2.5, Some((25, 1))),
             (1e16, None),
             (1e300, None),
             (1e-300, None),

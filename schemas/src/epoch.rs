@@ -27,8 +27,9 @@ pub enum Arrival {
     Doubtful,
 }
 
-/// One reading as it stands in an epoch.
+/// One reading as it stands in an epoch: packed, as memory holds most of them in this form.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C, packed(4))]
 pub struct HotReading {
     /// Event time in nanoseconds.
     pub time: i64,

@@ -14,12 +14,13 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Float64Builder, RecordBatch, StringArray,
-    StringDictionaryBuilder, TimestampMillisecondArray, TimestampNanosecondArray, TimestampNanosecondBuilder,
-    UInt64Array,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt64Array,
 };
+use arrow::buffer::ScalarBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Field, FieldRef, Float64Type, Int32Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType, UInt64Type,
+    ArrowNativeType, DataType, Field, FieldRef, Float64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType,
+    UInt64Type,
 };
 
 use crate::cells::Cell;
@@ -109,8 +110,14 @@ pub static SCAN: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The columns of a file of readings that [`scanned`] needs.
+/// The columns of a file of readings that [`scanned`] needs: all but names.
 pub const SCANNED: [&str; 7] = ["series_id", "event_time", "arrival_time", "value", "decimal", "scale", "position"];
+
+/// [`SCANNED`] of [`READINGS`].
+pub static NUMBERS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let field = |name| READINGS.field_with_name(name).expect("a column of readings").clone();
+    Arc::new(Schema::new(SCANNED.map(field).to_vec()))
+});
 
 /// The columns [`SCAN`] of a batch of a file of readings.
 ///
@@ -151,44 +158,24 @@ pub struct StoredReading {
     pub position: u64,
 }
 
-/// The columns of these readings, in their order; `key` names each series.
-///
-/// # Panics
-/// `key` does not know a series.
-pub fn readings_to_batch<'a>(readings: &[StoredReading], key: impl Fn(SeriesId) -> &'a SeriesKey) -> RecordBatch {
-    let mut metric = StringDictionaryBuilder::<Int32Type>::new();
-    let mut device = StringDictionaryBuilder::<Int32Type>::new();
-    let mut tags = StringDictionaryBuilder::<Int32Type>::new();
-    for run in readings.chunk_by(|a, b| a.series == b.series) {
-        let key = key(run[0].series);
-        metric.append_n(key.metric(), run.len()).expect("fewer than 2^31 names");
-        match key.device_id() {
-            Some(id) => {
-                device.append_n(id, run.len()).expect("fewer than 2^31 devices");
-            }
-            None => device.append_nulls(run.len()),
-        }
-        tags.append_n(key.tags_json(), run.len()).expect("fewer than 2^31 tag sets");
-    }
-    let instants = |of: fn(&StoredReading) -> i64| -> ArrayRef {
-        Arc::new(TimestampNanosecondArray::from_iter_values(readings.iter().map(of)).with_timezone("UTC"))
-    };
-    let millis = |r: &StoredReading| r.arrival.div_euclid(MILLISECOND);
-    let arrivals = TimestampMillisecondArray::from_iter_values(readings.iter().map(millis));
+/// The columns [`NUMBERS`] of these readings, in their order.
+pub fn readings_to_batch(readings: &[StoredReading]) -> RecordBatch {
+    let arrivals = column(readings, |r| r.arrival.div_euclid(MILLISECOND));
     let [values, decimals, scales] = values::write(readings);
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.series.0))),
-        Arc::new(metric.finish()),
-        Arc::new(device.finish()),
-        Arc::new(tags.finish()),
-        instants(|r| r.time),
-        Arc::new(arrivals.with_timezone("UTC")),
+        Arc::new(UInt64Array::new(column(readings, |r| r.series.0), None)),
+        Arc::new(TimestampNanosecondArray::new(column(readings, |r| r.time), None).with_timezone("UTC")),
+        Arc::new(TimestampMillisecondArray::new(arrivals, None).with_timezone("UTC")),
         values,
         decimals,
         scales,
-        Arc::new(UInt64Array::from_iter_values(readings.iter().map(|r| r.position))),
+        Arc::new(UInt64Array::new(column(readings, |r| r.position), None)),
     ];
-    RecordBatch::try_new(Arc::clone(&READINGS), columns).expect("columns match the schema")
+    RecordBatch::try_new(Arc::clone(&NUMBERS), columns).expect("columns match the schema")
+}
+
+fn column<T: ArrowNativeType>(readings: &[StoredReading], of: impl Fn(&StoredReading) -> T) -> ScalarBuffer<T> {
+    readings.iter().map(of).collect()
 }
 
 /// A cell as it is stored: of which series, and whether it is disordered.
@@ -451,6 +438,16 @@ impl<'a> ReadingColumns<'a> {
     pub fn is_empty(&self) -> bool {
         self.series.is_empty()
     }
+}
+
+/// Series, event times and positions of a batch of a file of readings or of a scan.
+///
+/// # Errors
+/// A column is missing or of another type.
+pub fn places(batch: &RecordBatch) -> Result<(&[u64], &[i64], &[u64])> {
+    let columns = Columns(batch);
+    let (series, times) = (columns.numbers("series_id")?, columns.instants("event_time")?);
+    Ok((series.values(), times.values(), columns.numbers("position")?.values()))
 }
 
 /// Typed access to the columns of a batch by name.

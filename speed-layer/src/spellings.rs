@@ -4,12 +4,17 @@
 //! series there are (registry): a spelling is only learned of a series whose definition is durable, and may be
 //! forgotten at any time.
 //!
+//! Senders mostly write their lines in the same order again and again, so what followed a prefix the last time is tried
+//! first: then nothing is searched and nothing hashed.
+//!
 //! SPL-1: a spelling means one series for ever, because series are never renamed; so a look-up needs no other check.
 
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use schemas::SeriesId;
 
 /// Bytes of spellings that are remembered; beyond them all are forgotten, and learned anew as they come.
@@ -71,9 +76,25 @@ struct Field {
     id: SeriesId,
 }
 
+/// Measurement and tags as they are written, and the fields known behind them.
+#[derive(Debug)]
+struct Prefix {
+    text: Box<[u8]>,
+    fields: Vec<Field>,
+    /// The number of the prefix that came on the next line, when last looked at. Only a guess, so any order of memory
+    /// will do.
+    next: AtomicU32,
+}
+
+/// No prefix.
+const NONE: u32 = u32::MAX;
+
 #[derive(Debug, Default)]
 struct Inner {
-    prefixes: HashMap<Box<[u8]>, Vec<Field>, RandomState>,
+    prefixes: Vec<Prefix>,
+    /// Numbers of prefixes, by their text.
+    numbers: HashTable<u32>,
+    hasher: RandomState,
     bytes: usize,
 }
 
@@ -87,7 +108,7 @@ pub(crate) struct Spellings {
 impl Spellings {
     /// The spellings as they are, to be held for a short while.
     pub(crate) fn known(&self) -> Known<'_> {
-        Known(self.inner.read().unwrap_or_else(PoisonError::into_inner))
+        Known { inner: self.inner.read().unwrap_or_else(PoisonError::into_inner), last: NONE }
     }
 
     /// Remembers spellings; `ids` are those of the body's keys, all durable.
@@ -103,26 +124,68 @@ impl Spellings {
 }
 
 impl Inner {
-    fn learn(&mut self, prefix: Box<[u8]>, name: Box<[u8]>, id: SeriesId) {
+    fn find(&self, text: &[u8]) -> Option<u32> {
+        let same = |number: &u32| *self.prefixes[*number as usize].text == *text;
+        self.numbers.find(self.hasher.hash_one(text), same).copied()
+    }
+
+    fn learn(&mut self, text: Box<[u8]>, name: Box<[u8]>, id: SeriesId) {
         if self.bytes > BYTES_MAX {
             *self = Self::default();
         }
-        let size = prefix.len() + name.len() + ENTRY_BYTES;
-        let fields = self.prefixes.entry(prefix).or_default();
+        let size = text.len() + name.len() + ENTRY_BYTES;
+        let number = self.find(&text).unwrap_or_else(|| self.add(text));
+        let fields = &mut self.prefixes[number as usize].fields;
         if fields.len() < FIELDS_MAX && fields.iter().all(|field| field.name != name) {
             self.bytes += size;
             fields.push(Field { name, id });
         }
     }
+
+    fn add(&mut self, text: Box<[u8]>) -> u32 {
+        let number = u32::try_from(self.prefixes.len()).expect("bounded by BYTES_MAX");
+        let Self { prefixes, numbers, hasher, .. } = self;
+        let hash = hasher.hash_one(&*text);
+        prefixes.push(Prefix { text, fields: Vec::new(), next: AtomicU32::new(NONE) });
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(&*prefixes[*number as usize].text));
+        number
+    }
 }
 
-/// Spellings under a lock.
-pub(crate) struct Known<'a>(RwLockReadGuard<'a, Inner>);
+/// Spellings under a lock, read line by line.
+pub(crate) struct Known<'a> {
+    inner: RwLockReadGuard<'a, Inner>,
+    /// The prefix of the last line that had a known one.
+    last: u32,
+}
 
 impl Known<'_> {
-    /// The fields known behind this measurement and these tags.
-    pub(crate) fn fields(&self, prefix: &[u8]) -> Fields<'_> {
-        Fields { fields: self.0.prefixes.get(prefix).map_or(&[], Vec::as_slice), next: 0 }
+    /// The measurement and tags that the next line will probably have.
+    pub(crate) fn expected(&self) -> Option<&[u8]> {
+        let next = self.prefix(self.prefix(self.last)?.next.load(Ordering::Relaxed))?;
+        Some(&next.text)
+    }
+
+    /// The fields known behind this measurement and these tags, which are those of the next line.
+    pub(crate) fn fields(&mut self, text: &[u8]) -> Fields<'_> {
+        let last = self.prefix(self.last);
+        let expected = last.map_or(NONE, |last| last.next.load(Ordering::Relaxed));
+        let number = match self.prefix(expected) {
+            Some(prefix) if *prefix.text == *text => expected,
+            _ => {
+                let Some(number) = self.inner.find(text) else { return Fields { fields: &[], next: 0 } };
+                if let Some(last) = last {
+                    last.next.store(number, Ordering::Relaxed);
+                }
+                number
+            }
+        };
+        self.last = number;
+        Fields { fields: &self.inner.prefixes[number as usize].fields, next: 0 }
+    }
+
+    fn prefix(&self, number: u32) -> Option<&Prefix> {
+        self.inner.prefixes.get(number as usize)
     }
 }
 
@@ -133,6 +196,11 @@ pub(crate) struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// The name of the field that will probably come next.
+    pub(crate) fn expected(&self) -> Option<&[u8]> {
+        self.fields.get(self.next).map(|field| &*field.name)
+    }
+
     /// The series of this field.
     pub(crate) fn series(&mut self, name: &[u8]) -> Option<SeriesId> {
         let expected = self.fields.get(self.next).is_some_and(|field| *field.name == *name);
@@ -156,11 +224,36 @@ mod tests {
         assert_eq!(spellings.known().fields(b"m,a=1").series(b"x"), None);
         let ids = [SeriesId::new(0, 0), SeriesId::new(1, 0)];
         spellings.learn(vec![spelled("m,a=1", "x", 0), spelled("m,a=1", "y", 1), spelled("m,a=1", "x", 0)], &ids);
-        let known = spellings.known();
+        let mut known = spellings.known();
         let mut fields = known.fields(b"m,a=1");
+        assert_eq!(fields.expected(), Some(b"x".as_slice()));
         assert_eq!([fields.series(b"x"), fields.series(b"y")], [Some(ids[0]), Some(ids[1])]);
         assert_eq!([fields.series(b"x"), fields.series(b"z")], [Some(ids[0]), None]);
         assert_eq!(known.fields(b"m,a=2").series(b"x"), None);
+    }
+
+    #[test]
+    fn what_came_next_is_expected_next() {
+        let spellings = Spellings::default();
+        let ids = [SeriesId::new(0, 0), SeriesId::new(0, 1), SeriesId::new(0, 2)];
+        spellings.learn(vec![spelled("a", "x", 0), spelled("b", "x", 1), spelled("c", "x", 2)], &ids);
+        let read = |known: &mut Known<'_>, prefix: &str| known.fields(prefix.as_bytes()).series(b"x");
+        let mut known = spellings.known();
+        assert_eq!(known.expected(), None);
+        assert_eq!(
+            ["a", "c", "unknown", "b"].map(|prefix| read(&mut known, prefix)),
+            [Some(ids[0]), Some(ids[2]), None, Some(ids[1])]
+        );
+        let mut known = spellings.known();
+        for (prefix, next) in [("a", Some("c")), ("c", Some("b")), ("b", None)] {
+            assert!(read(&mut known, prefix).is_some());
+            assert_eq!(known.expected(), next.map(str::as_bytes), "after {prefix}");
+        }
+        // Another order is learned in its place.
+        read(&mut known, "a");
+        assert_eq!(read(&mut known, "b"), Some(ids[1]));
+        read(&mut known, "a");
+        assert_eq!(known.expected(), Some(b"b".as_slice()));
     }
 
     #[test]

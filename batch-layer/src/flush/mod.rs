@@ -12,6 +12,7 @@ mod plan;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use schemas::cells::Cell;
 use schemas::epoch::{Epoch, HotReading, Sealed, SeriesEpoch, SeriesState};
 use schemas::history::{StoredCell, StoredReading};
 use schemas::partial::{SKETCH_READINGS_MIN, Sketch};
@@ -21,8 +22,9 @@ use schemas::{Resolution, SeriesId, SeriesKey, TimeRange};
 
 use crate::catalog::{FlushCommit, SeriesCommit};
 use crate::error::{Error, Result};
-use crate::history::write::{Bounds, CHUNK, ReadingsWriter};
-use crate::history::{CellPieces, encode_cells, encode_readings, encode_series};
+use crate::history::pieces::PIECE_CELLS;
+use crate::history::write::{Bounds, CHUNK, CellsWriter, ReadingsWriter};
+use crate::history::{encode_readings, encode_series};
 use crate::layer::{Inner, load_series};
 
 use plan::{FlushPlan, plan};
@@ -92,8 +94,7 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
         };
         readings.extend(encode_file(epoch, key, strays)?.map(|(b, n)| (None, b, n)));
     }
-    let cells: CellPieces = epoch.series.iter().flat_map(|(id, series)| stored_cells(*id, series, base)).collect();
-    let partials = if cells.is_empty() { None } else { Some(encode_cells(&cells)?) };
+    let partials = encode_partials(epoch, base)?;
     let mut quarantined: Vec<StoredReading> = epoch
         .quarantine
         .iter()
@@ -138,20 +139,35 @@ fn encode_file<'a>(
     Ok(bounds.map(|bounds| (bytes, bounds)))
 }
 
-/// The cells of a series; those of many readings with sketches, which memory does without while the readings are hot.
-fn stored_cells(series: SeriesId, part: &SeriesEpoch, base: Resolution) -> Vec<StoredCell> {
-    part.cells()
-        .iter()
-        .map(|cell| {
-            let mut cell = cell.clone();
-            if cell.partial.count >= SKETCH_READINGS_MIN {
-                let readings = part.resolved(base.bucket(schemas::EventTime(cell.bucket)));
-                cell.partial.sketch = Some(Box::new(Sketch::of(readings.iter().map(|r| r.value))));
+/// The file of all cells; `None` where there are none.
+fn encode_partials(epoch: &Epoch, base: Resolution) -> Result<Option<bytes::Bytes>> {
+    let mut writer = CellsWriter::new()?;
+    let mut piece: Vec<StoredCell> = Vec::new();
+    for (id, series) in &epoch.series {
+        for cell in series.cells() {
+            if piece.len() == PIECE_CELLS {
+                writer.push(&piece)?;
+                piece.clear();
             }
-            let disordered = part.disordered().binary_search(&cell.bucket).is_ok();
-            StoredCell { series, cell, disordered }
-        })
-        .collect()
+            piece.push(stored_cell(*id, series, cell, base));
+        }
+    }
+    if piece.is_empty() {
+        return Ok(None);
+    }
+    writer.push(&piece)?;
+    writer.finish().map(Some)
+}
+
+/// A cell of a series; one of many readings with a sketch, which memory does without while the readings are hot.
+fn stored_cell(series: SeriesId, part: &SeriesEpoch, cell: &Cell, base: Resolution) -> StoredCell {
+    let mut cell = cell.clone();
+    if cell.partial.count >= SKETCH_READINGS_MIN {
+        let readings = part.resolved(base.bucket(schemas::EventTime(cell.bucket)));
+        cell.partial.sketch = Some(Box::new(Sketch::of(readings.iter().map(|r| r.value))));
+    }
+    let disordered = part.disordered().binary_search(&cell.bucket).is_ok();
+    StoredCell { series, cell, disordered }
 }
 
 /// The states of the epoch's series; with all others in one file where there are many files.

@@ -19,7 +19,7 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, Pu
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use schemas::LogPosition;
 use schemas::paths::{ObjectKind, object_path};
 use schemas::view::{BLOCK_BYTES, ObjectRef};
@@ -179,7 +179,9 @@ impl AsyncFileReader for ObjectReader {
                 return Ok(footer);
             }
             let bytes = self.object.bytes;
-            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_HINT));
+            let reader = ParquetMetaDataReader::new()
+                .with_page_index_policy(PageIndexPolicy::Optional)
+                .with_prefetch_hint(Some(FOOTER_HINT));
             let footer = Arc::new(reader.load_and_finish(&mut *self, bytes).await?);
             self.objects.footers().insert(self.object.path.clone(), Arc::clone(&footer));
             Ok(footer)

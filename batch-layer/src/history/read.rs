@@ -4,6 +4,7 @@
 //! (merge).
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -12,8 +13,8 @@ use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::arrow::async_reader::{ParquetRecordBatchStream, ParquetRecordBatchStreamBuilder};
 use schemas::cells::CellTable;
 use schemas::epoch::SeriesState;
@@ -58,10 +59,25 @@ impl Scan {
         if u64::try_from(rows) != Ok(file.rows) {
             return Err(Error::corrupt(path, format!("it holds {rows} readings instead of {}", file.rows)));
         }
-        let fits = extents(&builder, &path)?.into_iter().map(|e| selection.fit(&e)).enumerate();
-        let (wanted, fits): (Vec<usize>, VecDeque<Fit>) = fits.filter(|(_, fit)| *fit != Fit::None).unzip();
+        let (mut wanted, mut fits, mut rows) = (Vec::new(), VecDeque::new(), RowRanges::default());
+        for (group, extent) in extents(&builder, &path)?.into_iter().enumerate() {
+            let all = usize::try_from(builder.metadata().row_group(group).num_rows()).unwrap_or(0);
+            let fit = selection.fit(&extent);
+            let matching = match fit {
+                Fit::None => continue,
+                Fit::All => std::iter::once(0..all).collect(),
+                Fit::Some => pages_matching(&builder, &path, group, &extent, &selection)?,
+            };
+            if rows.push_group(all, matching) {
+                wanted.push(group);
+                fits.push_back(fit);
+            }
+        }
         let columns = ProjectionMask::columns(builder.parquet_schema(), SCANNED);
-        let builder = builder.with_projection(columns).with_row_groups(wanted).with_batch_size(BATCH_ROWS);
+        let mut builder = builder.with_projection(columns).with_row_groups(wanted).with_batch_size(BATCH_ROWS);
+        if let Some(rows) = rows.selection() {
+            builder = builder.with_row_selection(rows);
+        }
         let groups = builder.build().map_err(|e| from_parquet(&path, e))?;
         Ok(Self { path, selection, groups, fits, current: None })
     }
@@ -81,14 +97,82 @@ impl Scan {
                 (Ok(None), _) => self.current = None,
                 (Ok(Some(batch)), Fit::All) => return Ok(Some(scanned(&batch)?)),
                 (Ok(Some(batch)), _) => {
-                    let batch = self.selection.filter(scanned(&batch)?)?;
+                    let batch = self.selection.filter(batch)?;
                     if batch.num_rows() > 0 {
-                        return Ok(Some(batch));
+                        return Ok(Some(scanned(&batch)?));
                     }
                 }
             }
         }
     }
+}
+
+/// Rows of the row groups that are read, counted through all of them.
+#[derive(Default)]
+struct RowRanges {
+    ranges: Vec<Range<usize>>,
+    total: usize,
+}
+
+impl RowRanges {
+    /// Appends a row group of which these rows are read; says whether there are any.
+    fn push_group(&mut self, rows: usize, read: Vec<Range<usize>>) -> bool {
+        if read.iter().all(Range::is_empty) {
+            return false;
+        }
+        self.ranges.extend(read.into_iter().map(|range| self.total + range.start..self.total + range.end));
+        self.total += rows;
+        true
+    }
+
+    /// What to read; `None`: all.
+    fn selection(self) -> Option<RowSelection> {
+        let read: usize = self.ranges.iter().map(Range::len).sum();
+        (read < self.total).then(|| RowSelection::from_consecutive_ranges(self.ranges.into_iter(), self.total))
+    }
+}
+
+/// The rows of a row group that may match, as far as its pages tell; all of a file that does not tell of pages.
+fn pages_matching(
+    builder: &Builder,
+    path: &str,
+    group: usize,
+    extent: &Extent,
+    selection: &Selection,
+) -> Result<Vec<Range<usize>>> {
+    let metadata = builder.metadata();
+    let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
+    let Some((columns, offsets)) = metadata.column_index().zip(metadata.offset_index()) else {
+        return Ok(std::iter::once(0..rows).collect());
+    };
+    let bounds = |name: &str| {
+        let converter = StatisticsConverter::try_new(name, builder.schema(), builder.parquet_schema())?;
+        let least = converter.data_page_mins(columns, offsets, [&group])?;
+        let counts = converter.data_page_row_counts(offsets, metadata.row_groups(), [&group])?;
+        Ok((least, converter.data_page_maxes(columns, offsets, [&group])?, counts))
+    };
+    let (least, greatest, counts) = bounds("series_id").map_err(|e| from_parquet(path, e))?;
+    let (earliest, latest, _) = bounds("event_time").map_err(|e| from_parquet(path, e))?;
+    let told = [&least, &greatest, &earliest, &latest].iter().all(|b| b.null_count() == 0 && b.len() == least.len());
+    let Some(counts) = counts.filter(|counts| told && counts.len() == least.len()) else {
+        return Ok(std::iter::once(0..rows).collect());
+    };
+    let id = |bound: &ArrayRef, page: usize| SeriesId(bound.as_primitive::<UInt64Type>().value(page));
+    let instant = |bound: &ArrayRef, page: usize| bound.as_primitive::<TimestampNanosecondType>().value(page);
+    let (mut matching, mut start) = (Vec::new(), 0);
+    for page in 0..counts.len() {
+        let end = start + counts.value(page) as usize;
+        let extent = Extent {
+            series: (id(&least, page), id(&greatest, page)),
+            times: (instant(&earliest, page), instant(&latest, page)),
+            positions: extent.positions,
+        };
+        if selection.fit(&extent) != Fit::None {
+            matching.push(start..end);
+        }
+        start = end;
+    }
+    Ok(matching)
 }
 
 /// The first and the last series of each row group of a file of readings, and how many rows it has.

@@ -8,7 +8,7 @@ use arrow::array::BooleanArray;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
-use schemas::history::ReadingColumns;
+use schemas::history::places;
 use schemas::view::FileRef;
 use schemas::{EventTime, LogPosition, SeriesId, TimeRange};
 
@@ -23,6 +23,8 @@ pub enum SeriesSet {
     These(Arc<[SeriesId]>),
     /// Those from the first to the last, inclusive.
     Between(SeriesId, SeriesId),
+    /// Stretches of event time of some series, sorted; no two of one series overlap.
+    Stretches(Arc<[(SeriesId, TimeRange)]>),
 }
 
 impl From<Option<Arc<[SeriesId]>>> for SeriesSet {
@@ -38,6 +40,9 @@ impl SeriesSet {
             Self::All => true,
             Self::These(these) => any_within(these, first, last),
             Self::Between(from, to) => *from <= last && first <= *to,
+            Self::Stretches(stretches) => {
+                stretches.get(stretches.partition_point(|(s, _)| *s < first)).is_some_and(|(s, _)| *s <= last)
+            }
         }
     }
 
@@ -46,18 +51,20 @@ impl SeriesSet {
         match self {
             Self::All => true,
             Self::These(_) => first == last,
+            Self::Stretches(_) => false,
             Self::Between(from, to) => *from <= first && last <= *to,
         }
     }
 
-    /// Which rows of a column of sorted ids are of one of them; `None`: all.
-    fn rows(&self, ids: &[u64]) -> Option<BooleanBuffer> {
+    /// Which rows, sorted by id and event time, are of one of them; `None`: all.
+    fn rows(&self, ids: &[u64], times: &[i64]) -> Option<BooleanBuffer> {
         match self {
             Self::All => None,
             Self::These(these) => Some(asked_rows(ids, these)),
             Self::Between(from, to) => {
                 Some(BooleanBuffer::collect_bool(ids.len(), |i| from.0 <= ids[i] && ids[i] <= to.0))
             }
+            Self::Stretches(stretches) => Some(rows_within(ids, times, stretches)),
         }
     }
 }
@@ -101,19 +108,18 @@ impl Selection {
         if all { Fit::All } else { Fit::Some }
     }
 
-    /// The rows of a sorted batch that match.
+    /// The rows of a sorted batch that match; of its columns only `series_id`, `event_time` and `position` are looked at.
     ///
     /// # Errors
     /// A column is missing or of another type.
     pub fn filter(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let columns = ReadingColumns::of(&batch)?;
+        let (ids, times, positions) = places(&batch)?;
         let cut = self.up_to.map_or(u64::MAX, |p| p.0);
         let (start, end) = (self.range.start.0, self.range.end.0);
-        let (times, positions) = (columns.times, columns.positions);
         let mut mask = BooleanBuffer::collect_bool(batch.num_rows(), |i| {
             start <= times[i] && times[i] < end && positions[i] <= cut
         });
-        if let Some(asked) = self.series.rows(columns.series) {
+        if let Some(asked) = self.series.rows(ids, times) {
             mask = &mask & &asked;
         }
         keep(batch, mask)
@@ -149,6 +155,17 @@ pub(super) fn asked_rows(ids: &[u64], asked: &[SeriesId]) -> BooleanBuffer {
             wanted = asked.binary_search(&SeriesId(ids[i])).is_ok();
         }
         wanted
+    })
+}
+
+/// Which rows, sorted by id and event time, lie in one of these sorted stretches.
+fn rows_within(ids: &[u64], times: &[i64], stretches: &[(SeriesId, TimeRange)]) -> BooleanBuffer {
+    let first = ids.first().map_or(0, |id| stretches.partition_point(|(series, _)| series.0 < *id));
+    let mut stretches = stretches[first..].iter().peekable();
+    BooleanBuffer::collect_bool(ids.len(), |i| {
+        let at = (SeriesId(ids[i]), EventTime(times[i]));
+        while stretches.next_if(|(series, stretch)| (*series, stretch.end) <= at).is_some() {}
+        stretches.peek().is_some_and(|(series, stretch)| *series == at.0 && stretch.start <= at.1)
     })
 }
 

@@ -9,7 +9,7 @@ use schemas::history::{ReadingColumns, StoredReading, readings_to_batch, scanned
 use schemas::paths::{MIXED, ObjectKind};
 use schemas::time::MILLISECOND;
 use schemas::view::FileRef;
-use schemas::{LogPosition, SeriesId, SeriesKey};
+use schemas::{EventTime, LogPosition, SeriesId, SeriesKey, TimeRange};
 
 use super::objects::Objects;
 use super::selection::{Selection, SeriesSet};
@@ -51,7 +51,7 @@ pub(crate) async fn store_file(objects: &Objects, readings: &[StoredReading]) ->
 
 /// Readings as a batch of hot ones.
 pub(crate) fn hot(readings: &[StoredReading]) -> RecordBatch {
-    scanned(&readings_to_batch(readings, key)).expect("readings have the columns of a scan")
+    scanned(&readings_to_batch(readings)).expect("readings have the columns of a scan")
 }
 
 /// The rows of batches with the columns of a scan.
@@ -69,11 +69,25 @@ pub(crate) fn wants(selection: &Selection, r: &StoredReading) -> bool {
         SeriesSet::All => true,
         SeriesSet::These(these) => these.contains(&r.series),
         SeriesSet::Between(first, last) => (*first..=*last).contains(&r.series),
+        SeriesSet::Stretches(stretches) => {
+            stretches.iter().any(|(series, stretch)| *series == r.series && stretch.contains(EventTime(r.time)))
+        }
     };
     asked
         && selection.range.start.0 <= r.time
         && r.time < selection.range.end.0
         && selection.up_to.is_none_or(|cut| r.position <= cut.0)
+}
+
+/// Some stretches of the series below 6, within `-span..span`.
+pub(crate) fn random_stretches(random: &mut fastrand::Rng, span: i64) -> SeriesSet {
+    let mut stretches = Vec::new();
+    for series in 0..6 {
+        let mut bounds: Vec<i64> = (0..2 * random.usize(..4)).map(|_| random.i64(-span..=span)).collect();
+        bounds.sort_unstable();
+        stretches.extend(bounds.chunks(2).map(|pair| (SeriesId(series), TimeRange::new(pair[0], pair[1]))));
+    }
+    SeriesSet::Stretches(stretches.into())
 }
 
 /// The last arrival of each identity among arrivals in order of arrival, the slow and certain way.

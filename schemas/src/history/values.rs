@@ -40,13 +40,27 @@ pub(super) fn write(readings: &[StoredReading]) -> [ArrayRef; 3] {
     let mut values = Float64Builder::with_capacity(rows);
     let mut decimals = Int64Builder::with_capacity(rows);
     let mut scales = UInt8Builder::with_capacity(rows);
+    let mut found = Vec::new();
     for run in readings.chunk_by(|a, b| a.series == b.series) {
-        let scale = decimal::scale_of(run.iter().map(|r| r.value));
+        let Some(scale) = decimal::scale_of(run.iter().map(|r| r.value)) else {
+            run.iter().for_each(|r| values.append_value(r.value));
+            decimals.append_nulls(run.len());
+            scales.append_nulls(run.len());
+            continue;
+        };
+        found.clear();
+        found.extend(run.iter().map_while(|r| decimal::encode(r.value, scale)));
+        if found.len() == run.len() {
+            values.append_nulls(run.len());
+            decimals.append_slice(&found);
+            scales.append_value_n(scale, run.len());
+            continue;
+        }
         for reading in run {
-            let decimal = scale.and_then(|scale| decimal::encode(reading.value, scale));
+            let decimal = decimal::encode(reading.value, scale);
             values.append_option(decimal.is_none().then_some(reading.value));
             decimals.append_option(decimal);
-            scales.append_option(scale.filter(|_| decimal.is_some()));
+            scales.append_option(decimal.is_some().then_some(scale));
         }
     }
     [Arc::new(values.finish()), Arc::new(decimals.finish()), Arc::new(scales.finish())]
@@ -57,8 +71,8 @@ mod tests {
     use arrow::array::{Int64Array, RecordBatch, UInt8Array};
 
     use super::*;
-    use crate::history::{READINGS, ReadingColumns, readings_to_batch, scanned};
-    use crate::series::{SeriesId, SeriesKey};
+    use crate::history::{NUMBERS, ReadingColumns, readings_to_batch, scanned};
+    use crate::series::SeriesId;
     use crate::time::MILLISECOND;
 
     fn stored(values: &[f64]) -> Vec<StoredReading> {
@@ -74,10 +88,9 @@ mod tests {
 
     #[test]
     fn readings_read_back() {
-        let key = SeriesKey::new("t", &[("device_id", "d")]).expect("valid");
         for values in [&[4.0, 21.35][..], &[1.0 / 3.0, -0.0], &[0.5, -0.0, 1e15, 1e300], &[]] {
             let readings = stored(values);
-            let batch = scanned(&readings_to_batch(&readings, |_| &key)).expect("own columns");
+            let batch = scanned(&readings_to_batch(&readings)).expect("own columns");
             let columns = ReadingColumns::of(&batch).expect("own columns");
             let bits = |readings: &[StoredReading]| readings.iter().map(|r| r.value.to_bits()).collect::<Vec<_>>();
             let found: Vec<StoredReading> = (0..columns.len()).map(|i| columns.get(i)).collect();
@@ -87,12 +100,11 @@ mod tests {
 
     #[test]
     fn a_reading_without_a_value_and_an_unknown_scale_are_corrupt() {
-        let key = SeriesKey::new("t", &[]).expect("valid");
-        let good = readings_to_batch(&stored(&[0.5, 1.5]), |_| &key);
+        let good = readings_to_batch(&stored(&[0.5, 1.5]));
         let replaced = |name: &str, column: ArrayRef| {
-            let (mut columns, at) = (good.columns().to_vec(), READINGS.index_of(name).expect(name));
+            let (mut columns, at) = (good.columns().to_vec(), NUMBERS.index_of(name).expect(name));
             columns[at] = column;
-            RecordBatch::try_new(Arc::clone(&READINGS), columns).expect("of the same type")
+            RecordBatch::try_new(Arc::clone(&NUMBERS), columns).expect("of the same type")
         };
         for batch in [
             replaced("scale", Arc::new(UInt8Array::from(vec![Some(1), None]))),
@@ -106,11 +118,10 @@ mod tests {
     /// Files from before decimals hold doubles alone.
     #[test]
     fn values_alone_are_enough() {
-        let key = SeriesKey::new("t", &[]).expect("valid");
-        let batch = readings_to_batch(&stored(&[1.0 / 3.0]), |_| &key);
+        let batch = readings_to_batch(&stored(&[1.0 / 3.0]));
         let kept: Vec<usize> = ["series_id", "event_time", "arrival_time", "value", "position"]
             .iter()
-            .map(|name| READINGS.index_of(name).expect(name))
+            .map(|name| NUMBERS.index_of(name).expect(name))
             .collect();
         let batch = scanned(&batch.project(&kept).expect("columns")).expect("enough");
         assert_eq!(ReadingColumns::of(&batch).expect("own columns").values, [1.0 / 3.0]);

@@ -50,26 +50,12 @@ impl Wanted {
         self.stretches.is_empty()
     }
 
-    fn series(&self) -> Arc<[SeriesId]> {
-        self.stretches.chunk_by(|a, b| a.0 == b.0).map(|of_one| of_one[0].0).collect()
-    }
-
     /// The stretch of event time that holds all cells, inside `range`.
     fn hull(&self, range: TimeRange) -> TimeRange {
         let stretches = || self.stretches.iter().map(|(_, stretch)| stretch);
         let start = stretches().map(|s| s.start).min().unwrap_or(range.start);
         let end = stretches().map(|s| s.end).max().unwrap_or(range.start);
         TimeRange { start, end }.intersect(&range)
-    }
-
-    /// Keeps what lies in the cells, of readings sorted by series and event time.
-    fn retain(&self, readings: &mut Vec<StoredReading>) {
-        let mut stretches = self.stretches.iter().peekable();
-        readings.retain(|r| {
-            let at = (r.series, EventTime(r.time));
-            while stretches.next_if(|(series, stretch)| (*series, stretch.end) <= at).is_some() {}
-            stretches.peek().is_some_and(|(series, stretch)| *series == r.series && stretch.start <= at.1)
-        });
     }
 }
 
@@ -85,7 +71,7 @@ pub(super) async fn resolve(
 ) -> Result<Vec<StoredReading>> {
     let hull = wanted.hull(range);
     let up_to = (view == ViewKind::Batch).then_some(cut);
-    let selection = Selection { series: SeriesSet::These(wanted.series()), range: hull, up_to };
+    let selection = Selection { series: SeriesSet::Stretches(wanted.stretches.as_slice().into()), range: hull, up_to };
     let hot = hot_epochs(snapshot, &selection);
     let files = files(snapshot, hull, view);
     let mut readings = if files.is_empty() {
@@ -95,7 +81,6 @@ pub(super) async fn resolve(
         let (objects, tasks) = (serving.batch.objects(), serving.batch.task_context());
         resolved(objects, files, extra, selection, tasks, READINGS_MAX).await?
     };
-    wanted.retain(&mut readings);
     if view == ViewKind::Speed {
         readings.retain(|r| r.position > cut.0);
     }
@@ -170,19 +155,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_readings_in_wanted_cells_are_kept() {
+    fn adjacent_buckets_are_one_stretch() {
         let mut wanted = Wanted::new(Resolution::from_nanos(10).expect("positive"));
         [(2, 0), (2, 10), (2, 40), (1, 20)].iter().for_each(|(id, bucket)| wanted.push(SeriesId(*id), *bucket));
         let wanted = wanted.sorted();
-        assert_eq!(wanted.stretches.len(), 3);
-        assert_eq!(wanted.series().as_ref(), [SeriesId(1), SeriesId(2)]);
+        let stretch = |id, start, end| (SeriesId(id), TimeRange::new(start, end));
+        assert_eq!(wanted.stretches, [stretch(1, 20, 30), stretch(2, 0, 20), stretch(2, 40, 50)]);
         assert_eq!(wanted.hull(TimeRange::new(5, 45)), TimeRange::new(5, 45));
-        let reading =
-            |(series, time)| StoredReading { series: SeriesId(series), time, arrival: 0, value: 0.0, position: 0 };
-        let all = [(0, 5), (1, 19), (1, 20), (1, 30), (2, 0), (2, 19), (2, 20), (2, 39), (2, 49), (2, 50), (3, 0)];
-        let mut readings: Vec<StoredReading> = all.into_iter().map(reading).collect();
-        wanted.retain(&mut readings);
-        let kept: Vec<_> = readings.iter().map(|r| (r.series.0, r.time)).collect();
-        assert_eq!(kept, [(1, 20), (2, 0), (2, 19), (2, 49)]);
+        assert_eq!(wanted.hull(TimeRange::new(-5, 450)), TimeRange::new(0, 50));
     }
 }

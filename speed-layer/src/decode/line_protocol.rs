@@ -35,7 +35,7 @@ pub(super) fn decode(body: &[u8], options: &Options, rows: Rows<'_>, spellings: 
             drop(known);
             known = spellings.known();
         }
-        let outcome = match lines.scan(&mut scanner, options, &known) {
+        let outcome = match lines.scan(&mut scanner, options, &mut known) {
             Ok(line) => lines.add(line),
             Err(reason) => {
                 scanner.leave_line();
@@ -83,13 +83,24 @@ impl<'a, 'k> Lines<'a, 'k> {
         Self { rows, prefixes, prefix_numbers: Map::default(), series: Map::default(), numbers }
     }
 
-    fn scan(&mut self, scanner: &mut Scanner<'a>, options: &Options, known: &Known<'_>) -> Result<Line<'a>, String> {
+    fn scan(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        options: &Options,
+        known: &mut Known<'_>,
+    ) -> Result<Line<'a>, String> {
         self.numbers.clear();
-        let prefix = scanner.prefix()?;
+        let prefix = match known.expected().and_then(|expected| scanner.expected_prefix(expected)) {
+            Some(prefix) => prefix,
+            None => scanner.prefix()?,
+        };
         let mut fields = known.fields(prefix);
         let mut texts = 0;
         loop {
-            let name = scanner.field_name()?;
+            let name = match fields.expected().and_then(|expected| scanner.expected_field_name(expected)) {
+                Some(name) => name,
+                None => scanner.field_name()?,
+            };
             match scanner.value(name)? {
                 Value::Number(value) => self.numbers.push((name, value, fields.series(name))),
                 Value::Text => texts += 1,

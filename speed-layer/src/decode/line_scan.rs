@@ -38,12 +38,14 @@ pub(super) enum Value {
 pub(super) struct Scanner<'a> {
     body: &'a [u8],
     at: usize,
+    /// The last timestamp, which lines that were taken at the same time repeat.
+    last_time: Option<(&'a [u8], i64)>,
 }
 
 impl<'a> Scanner<'a> {
     /// At the start of the body.
     pub(super) fn new(body: &'a [u8]) -> Self {
-        Self { body, at: 0 }
+        Self { body, at: 0, last_time: None }
     }
 
     /// Goes to the next line with data, past blank lines and comments, and tells where it starts.
@@ -78,6 +80,30 @@ impl<'a> Scanner<'a> {
         Err("line has no fields".to_owned())
     }
 
+    /// Reads measurement and tags if they are these, which some line had: a prefix that was one ends with no backslash, so
+    /// that the space behind it ends this one, too.
+    pub(super) fn expected_prefix(&mut self, expected: &[u8]) -> Option<&'a [u8]> {
+        let prefix = self.expected(expected, b' ')?;
+        self.skip_spaces();
+        Some(prefix)
+    }
+
+    /// Reads a field's name and the `=` after it if the name is this one, which some line had.
+    pub(super) fn expected_field_name(&mut self, expected: &[u8]) -> Option<&'a [u8]> {
+        let name = self.expected(expected, b'=')?;
+        self.at += 1;
+        Some(name)
+    }
+
+    fn expected(&mut self, expected: &[u8], end: u8) -> Option<&'a [u8]> {
+        let rest = &self.body[self.at..];
+        let found = rest.starts_with(expected) && rest.get(expected.len()) == Some(&end);
+        found.then(|| {
+            self.at += expected.len();
+            &rest[..expected.len()]
+        })
+    }
+
     /// Reads a field's name, still escaped, and the `=` after it.
     pub(super) fn field_name(&mut self) -> Result<&'a [u8], String> {
         let start = self.at;
@@ -109,7 +135,14 @@ impl<'a> Scanner<'a> {
 
     /// Reads the value of this field.
     pub(super) fn value(&mut self, name: &[u8]) -> Result<Value, String> {
-        if self.body.get(self.at) == Some(&b'"') {
+        let rest = &self.body[self.at..];
+        if let Some((value, length)) = number::leading_decimal(rest)
+            && matches!(rest.get(length), None | Some(b',' | b' ' | b'\n'))
+        {
+            self.at += length;
+            return Ok(Value::Number(value));
+        }
+        if rest.first() == Some(&b'"') {
             return self.text(name);
         }
         let token = self.token(|b| matches!(b, b',' | b' ' | b'\n'));
@@ -135,7 +168,7 @@ impl<'a> Scanner<'a> {
         comma
     }
 
-    /// Reads the timestamp, if there is one, up to the end of the line.
+    /// Reads the timestamp, if there is one, up to the end of the line; all of a body have one precision.
     pub(super) fn timestamp(&mut self, precision: Precision) -> Result<Option<i64>, String> {
         let after_fields = self.at;
         self.skip_spaces();
@@ -145,8 +178,14 @@ impl<'a> Scanner<'a> {
         if self.at == after_fields {
             return Err(format!("{:?} stands after a field value", start_of(self.rest_of_line())));
         }
+        if let Some((last, time)) = self.last_time
+            && self.expected(last, b'\n').is_some()
+        {
+            return Ok(Some(time));
+        }
         let token = self.token(|b| matches!(b, b' ' | b'\n'));
         let time = timestamp(token, precision)?;
+        self.last_time = Some((token, time));
         self.skip_spaces();
         if !self.at_line_end() {
             return Err(format!("{:?} stands after the timestamp", start_of(self.rest_of_line())));

@@ -31,35 +31,37 @@ pub(super) fn finite(value: f64) -> Result<f64, String> {
     if value.is_finite() { Ok(value) } else { Err(format!("value is {value}, which is not a reading")) }
 }
 
-/// A decimal short enough that one division rounds it correctly: up to 15 digits, no exponent.
+/// The value of a text that is a short decimal as a whole; see [`leading_decimal`].
 fn short_decimal(text: &[u8]) -> Option<f64> {
+    leading_decimal(text).filter(|(_, length)| *length == text.len()).map(|(value, _)| value)
+}
+
+/// The decimal that these bytes begin with and its length, if it is so short that one division rounds it correctly: up
+/// to 15 digits. What follows may make it another number (an exponent).
+pub(super) fn leading_decimal(text: &[u8]) -> Option<(f64, usize)> {
     const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || digits.len() > 16 {
-        return None;
-    }
+    let negative = text.first() == Some(&b'-');
+    let digits = &text[usize::from(negative)..];
     let mut mantissa = 0_u64;
     let mut point = None;
-    for (i, b) in digits.iter().enumerate() {
+    let mut length = 0;
+    for b in digits.iter().take(17) {
         match b {
-            // At most 16 digits: it can't overflow.
+            // At most 17 digits: it can't overflow.
             b'0'..=b'9' => mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(b - b'0')),
-            b'.' if point.is_none() => point = Some(i),
-            _ => return None,
+            b'.' if point.is_none() => point = Some(length),
+            _ => break,
         }
+        length += 1;
     }
-    let decimals = match point {
-        Some(_) if digits.len() == 1 => return None,
-        Some(i) => digits.len() - i - 1,
-        None if digits.len() == 16 => return None,
-        None => 0,
-    };
+    let decimals = point.map_or(0, |point| length - point - 1);
+    let figures = length - usize::from(point.is_some());
+    if figures == 0 || figures > 15 {
+        return None;
+    }
     // Both operands are exact (mantissa < 10^15 < 2^53), hence the quotient is the nearest float.
     let value = mantissa as f64 / POWERS[decimals];
-    Some(if negative { -value } else { value })
+    Some((if negative { -value } else { value }, length + usize::from(negative)))
 }
 
 /// A whole number of digits alone, if it is short enough not to overflow.

@@ -1,7 +1,7 @@
 //! A segment file: its header, and groups of frames behind it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 const SEGMENT_MAGIC: &[u8; 8] = b"WEIRLOG1";
 pub(super) const GROUP_MAGIC: &[u8; 4] = b"WGRP";
 const VERSION: u32 = 1;
+/// What memory and disks are read and written in, bytes.
+pub(super) const PAGE: u64 = 4096;
+/// Zeros written at a time.
+const ZEROS: usize = 1 << 20;
 /// Length of a segment's header.
 pub(super) const SEGMENT_HEADER: u64 = 64;
 /// Length of a group's header.
@@ -126,27 +130,42 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 
 /// Creates a segment's file and makes it and its name durable.
 pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared> {
-    let path = segment_path(dir, number);
+    let (path, capacity) = (segment_path(dir, number), capacity.next_multiple_of(PAGE));
     let failed = |source| Error::io(format!("can't prepare {}", path.display()), source);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(&path).map_err(failed)?;
     // Real zeros, not a hole: a later sync then has no block map to write.
-    let zeros = vec![0; 1 << 20];
-    let mut left = capacity;
-    while left > 0 {
-        let n = left.min(zeros.len() as u64);
-        file.write_all(&zeros[..n as usize]).map_err(failed)?;
-        left -= n;
+    match write_zeros_past_cache(&path, capacity) {
+        Err(error) if error.kind() == ErrorKind::InvalidInput => write_zeros(&file, capacity),
+        done => done,
     }
+    .map_err(failed)?;
     file.sync_all().map_err(failed)?;
     sync_dir(dir)?;
     Ok(Prepared { file, path: path.clone(), number, capacity })
+}
+
+/// Zeros that nobody reads need no place in memory. An invalid input where the file system can't do that.
+#[cfg(target_os = "linux")]
+fn write_zeros_past_cache(path: &Path, capacity: u64) -> std::io::Result<()> {
+    write_zeros(&OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?, capacity)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_zeros_past_cache(_: &Path, _: u64) -> std::io::Result<()> {
+    Err(ErrorKind::InvalidInput.into())
+}
+
+fn write_zeros(file: &File, capacity: u64) -> std::io::Result<()> {
+    let zeros = vec![0; ZEROS + PAGE as usize];
+    // What goes past the cache must start at a page's start in memory, too.
+    let start = zeros.as_ptr().align_offset(PAGE as usize);
+    let zeros = &zeros[start..start + ZEROS];
+    for at in (0..capacity).step_by(ZEROS) {
+        write_at(file, &zeros[..ZEROS.min((capacity - at) as usize)], at)?;
+    }
+    Ok(())
 }
 
 /// Makes names in a directory durable.

@@ -95,16 +95,16 @@ fn frames_survive_restarts_in_order() {
 
 #[test]
 fn segments_rotate_and_are_truncated() {
-    let (dir, files) = written(100, 1 << 10);
+    let (dir, files) = written(300, 1 << 12);
     assert!(files.len() > 5, "{files:?}");
-    let (log, thread, times) = start(dir.path(), 1 << 10);
-    assert_eq!(times, (1..=100).collect::<Vec<i64>>());
+    let (log, thread, times) = start(dir.path(), 1 << 12);
+    assert_eq!(times, (1..=300).collect::<Vec<i64>>());
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(log.truncate(LogPosition(60)));
+    runtime.block_on(log.truncate(LogPosition(180)));
     drop(log);
     thread.join().expect("no panic");
-    let (_, kept) = read(dir.path(), LogPosition(60)).expect("sound");
-    assert_eq!(kept, (61..=100).collect::<Vec<i64>>());
+    let (_, kept) = read(dir.path(), LogPosition(180)).expect("sound");
+    assert_eq!(kept, (181..=300).collect::<Vec<i64>>());
     assert!(read(dir.path(), LogPosition(10)).is_err(), "frames between 10 and the first kept are missing");
 }
 

@@ -15,7 +15,9 @@ use tokio::sync::oneshot;
 
 use super::frame::Frame;
 use super::replay::Replayed;
-use super::segment::{GROUP_HEADER, GroupHeader, Prepared, SEGMENT_HEADER, SegmentHeader, prepare, sync_dir, write_at};
+use super::segment::{
+    GROUP_HEADER, GroupHeader, PAGE, Prepared, SEGMENT_HEADER, SegmentHeader, prepare, sync_dir, write_at,
+};
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 use crate::settings::Durability;
@@ -233,13 +235,16 @@ impl<S: Sink> Writer<S> {
         let len = (buffer.len() - GROUP_HEADER) as u64;
         let header = GroupHeader { len, first, frames: count, durable: current.durable };
         buffer[..GROUP_HEADER].copy_from_slice(&header.encode(current.salt));
+        let end = current.end + buffer.len() as u64;
+        // Zeros up to the page's end, which are there already: a page that is written in part is read first.
+        buffer.resize((end.next_multiple_of(PAGE) - current.end) as usize, 0);
         let failed = |e| Error::io(format!("can't write {}", current.file.path.display()), e);
         if let Some(header) = &current.header {
             write_at(&current.file.file, header, 0).map_err(failed)?;
         }
         write_at(&current.file.file, buffer, current.end).map_err(failed)?;
         current.header = None;
-        current.end += buffer.len() as u64;
+        current.end = end;
         match settings.durability {
             Durability::Sync => self.sync(),
             Durability::Interval(interval) => {

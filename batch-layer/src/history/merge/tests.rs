@@ -7,7 +7,8 @@ use super::*;
 use crate::error::Error;
 use crate::history::selection::SeriesSet;
 use crate::history::testing::{
-    hot, in_memory, last_arrivals, random_arrivals, random_parts, reading, rows, sorted, store_file, wants,
+    hot, in_memory, last_arrivals, random_arrivals, random_parts, random_stretches, reading, rows, sorted, store_file,
+    wants,
 };
 
 /// What a merge tells, and rows, told and duplicates counted.
@@ -112,9 +113,10 @@ async fn a_merge_tells_what_an_oracle_counts() {
             }
             let span = i64::try_from(n).expect("small");
             let selection = Selection {
-                series: match random.u8(..3) {
+                series: match random.u8(..4) {
                     0 => SeriesSet::All,
                     1 => SeriesSet::These([0, 2, 4].map(SeriesId).into()),
+                    2 => random_stretches(&mut random, span),
                     _ => SeriesSet::Between(SeriesId(1), SeriesId(random.u64(1..6))),
                 },
                 range: TimeRange::new(random.i64(-span..=0), random.i64(0..=span)),

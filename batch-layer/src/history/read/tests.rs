@@ -7,7 +7,8 @@ use schemas::paths::{ObjectKind, WHOLE};
 use schemas::{Partial, TimeRange};
 
 use super::*;
-use crate::history::testing::{in_memory, random_arrivals, reading, rows, sorted, store_file, wants};
+use crate::history::selection::SeriesSet;
+use crate::history::testing::{in_memory, random_arrivals, random_stretches, reading, rows, sorted, store_file, wants};
 use crate::history::write::encode_cells;
 
 async fn scanned(objects: &Objects, file: &Arc<FileRef>, selection: &Selection) -> Result<Vec<StoredReading>> {
@@ -31,12 +32,15 @@ async fn a_scan_yields_exactly_what_is_selected() {
         for _ in 0..30 {
             let span = i64::try_from(n).expect("small");
             let some: Vec<u64> = (0..7).filter(|_| random.bool()).collect();
-            let selection = selection(
+            let mut selection = selection(
                 random.bool().then_some(&some[..]),
                 random.i64(-span..=span),
                 random.i64(-span..=span),
                 random.bool().then(|| random.u64(..n as u64)),
             );
+            if random.bool() {
+                selection.series = random_stretches(&mut random, span);
+            }
             let expected: Vec<_> = readings.iter().filter(|r| wants(&selection, r)).copied().collect();
             assert_eq!(scanned(&objects, &file, &selection).await.expect("reads"), expected, "{selection:?}");
             assert!(selection.touches(&file) || expected.is_empty());
@@ -65,6 +69,23 @@ async fn row_groups_that_cannot_match_are_not_read() {
     assert_eq!(scanned(&objects, &file, &last_only).await.expect("does not need what is damaged"), expected);
     let error = scanned(&objects, &file, &Selection::ALL).await.expect_err("needs it");
     assert!(matches!(&error, Error::Corrupt { what, .. } if *what == file.object.path), "{error}");
+}
+
+#[tokio::test]
+async fn pages_that_cannot_match_are_not_read() {
+    let (objects, _) = in_memory();
+    let readings: Vec<_> =
+        (0..100_000_u64).map(|i| reading(i / 5_000, i64::try_from(i % 5_000).expect("small"), i, i as f64)).collect();
+    let file = store_file(&objects, &readings).await;
+    let builder = open(&objects, &file.object).await.expect("opens");
+    let extent = extents(&builder, "").expect("statistics").remove(0);
+    let matching = |selection| pages_matching(&builder, "", 0, &extent, &selection).expect("an index");
+    assert_eq!(matching(selection(Some(&[3]), 0, 5_000, None)), [8_192..16_384, 16_384..24_576]);
+    assert_eq!(matching(selection(Some(&[0, 19]), 0, 5_000, None)), [0..8_192, 90_112..98_304, 98_304..100_000]);
+    let stretches = SeriesSet::Stretches([(SeriesId(19), TimeRange::new(4_999, 6_000))].into());
+    let late = Selection { series: stretches, ..selection(None, 4_999, 6_000, None) };
+    assert_eq!(matching(late.clone()), [90_112..98_304, 98_304..100_000]);
+    assert_eq!(scanned(&objects, &file, &late).await.expect("reads"), readings[99_999..]);
 }
 
 /// OBJ-1: whatever single byte is damaged, no read answers wrongly.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, DictionaryArray, Float64Array, StringArray, StringViewArray, TimestampMillisecondArray};
 use arrow::datatypes::Int8Type;
+use schemas::{SeriesId, SeriesKey};
 
 use super::{Format, OPTIONS, arrow_stream, assert_sound};
 use crate::decode::body::{Encoding, decompress};
-use crate::decode::decode;
+use crate::decode::{Decoded, decode, decode_known};
+use crate::spellings::Spellings;
 
 /// Xorshift.
 pub(super) struct Random(pub(super) u64);
@@ -152,4 +154,46 @@ fn arrow_body(views: bool) -> Vec<u8> {
         ("line", Arc::new(StringArray::from(vec![Some("A"), None, Some("B")]))),
         ("tags", Arc::new(StringArray::from(vec![Some("{\"x\":1}"), None, Some("")]))),
     ])
+}
+
+#[test]
+fn lines_read_the_same_whether_their_spellings_are_known_or_not() {
+    const PREFIXES: [&str; 9] = ["m", "m,a=1", "m,a=1 ", "m,a=1\\ 2", "m\\,a", "m,a=1,b=2", "mm", "m,a=\\", "m,a"];
+    const FIELDS: [&str; 8] = ["value=", "valu=", "value\\ =", "v\\=w=", "a=1,value=", "s=\"t\",value=", "=", "value"];
+    const VALUES: [&str; 9] = ["1", "-2.5", "1.5i", "7i", "1e3", "1.", ".5", "true", "12345678901234567.25"];
+    const TIMES: [&str; 8] = [" 5", " 5", " 55", "", " 5 ", " 5\r", " 1700000000000000000", " 5x"];
+    let (spellings, mut known) = (Spellings::default(), Vec::new());
+    let mut random = Random(0x11e5);
+    let mut expected_lines = 0;
+    for _ in 0..5_000 {
+        let mut line = || {
+            let parts: [&[&str]; 5] = [&PREFIXES, &[" "], &FIELDS, &VALUES, &TIMES];
+            parts.map(|of| of[random.below(of.len())]).concat()
+        };
+        let body = (0..6).map(|_| line()).collect::<Vec<_>>().join("\n");
+        let plain = decode(Format::LineProtocol, body.as_bytes(), &OPTIONS).expect("lines");
+        let decoded = decode_known(Format::LineProtocol, body.as_bytes(), &OPTIONS, &spellings).expect("lines");
+        let ids: Vec<SeriesId> = decoded.keys.iter().map(|key| id(&mut known, key)).collect();
+        let ids_plain: Vec<SeriesId> = plain.keys.iter().map(|key| id(&mut known, key)).collect();
+        expected_lines += decoded.series.iter().filter(|series| series.number().is_none()).count();
+        assert_eq!(rows(&decoded, &ids), rows(&plain, &ids_plain), "{body:?}");
+        spellings.learn(decoded.spelled, &ids);
+    }
+    assert!(expected_lines > 5_000, "{expected_lines}");
+}
+
+/// The id of a key; a new one if it has none.
+fn id(known: &mut Vec<SeriesKey>, key: &SeriesKey) -> SeriesId {
+    let ordinal = known.iter().position(|k| k == key).unwrap_or_else(|| {
+        known.push(key.clone());
+        known.len() - 1
+    });
+    SeriesId::new(0, u32::try_from(ordinal).expect("few"))
+}
+
+/// All that a body says, where `ids` are those of its keys.
+fn rows(decoded: &Decoded, ids: &[SeriesId]) -> Vec<String> {
+    let row = |i: usize| format!("{:?} {} {:?}", decoded.series[i].id(ids), decoded.times[i], decoded.values[i]);
+    let refused = decoded.errors.iter().map(|e| format!("{} {:?} {}", e.index, e.line, e.reason));
+    (0..decoded.series.len()).map(row).chain(refused).chain([format!("{} skipped", decoded.skipped)]).collect()
 }
