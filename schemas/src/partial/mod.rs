@@ -93,6 +93,7 @@ impl Partial {
     }
 
     /// Counts all that `other` counted. Keeps a sketch only if both have one: half a sketch would lie.
+    #[inline]
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum.merge(&other.sum);
