@@ -234,6 +234,7 @@ impl PartialEq for ExactSum {
 }
 
 /// `a + b` as the rounded sum and its error.
+#[inline]
 fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_seen = sum - a;
@@ -366,6 +367,7 @@ mod tests {
     #[test]
     fn three_doubles_tell_what_all_bits_tell() {
         let (mut seed, mut settled) = (11_u64, 0);
+        let (mut all, mut all_wide) = (ExactSum::default(), Wide::default());
         for round in 0..20_000_u64 {
             let mut sum = ExactSum::default();
             for _ in 0..round % 40 {
@@ -381,10 +383,9 @@ mod tests {
             }
             let mut wide = sum.to_wide();
             assert_eq!(sum.value(), wide.value(0));
-            let (mut twice, mut twice_wide) = (sum.clone(), wide.clone());
-            twice.merge(&sum);
-            twice_wide.merge(&wide);
-            assert_eq!((twice.value(), twice.to_wide()), (twice_wide.value(0), twice_wide));
+            all.merge(&sum);
+            all_wide.merge(&wide);
+            assert_eq!((all.value(), all.to_wide()), (all_wide.value(0), all_wide.clone()));
             let Some(parts) = sum.settled() else { continue };
             settled += 1;
             for part in parts {

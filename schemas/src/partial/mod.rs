@@ -25,6 +25,7 @@ pub struct Stamped {
 
 impl Stamped {
     /// By time, then by value: the order that decides which reading is first and which is last.
+    #[inline]
     fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.time.cmp(&other.time).then(self.value.total_cmp(&other.value))
     }
@@ -106,6 +107,7 @@ impl Partial {
         }
     }
 
+    #[inline]
     fn widen(&mut self, min: f64, max: f64) {
         if min.total_cmp(&self.min).is_lt() {
             self.min = min;
@@ -115,6 +117,7 @@ impl Partial {
         }
     }
 
+    #[inline]
     fn extend(&mut self, first: Stamped, last: Stamped) {
         if first.order(&self.first).is_lt() {
             self.first = first;
