@@ -13,18 +13,32 @@ pub struct Cell {
     pub partial: Partial,
 }
 
-/// Cells that are near each other.
-const NEAR: usize = 64;
-
 /// The cells inside a range of event time, of cells sorted by bucket. A bucket belongs to the range that holds its start.
 pub fn cells_in(cells: &[Cell], range: TimeRange) -> &[Cell] {
-    let rest = &cells[cells.partition_point(|c| c.bucket < range.start.0)..];
-    // Mostly few are asked for: their end is looked for nearby first, which is in the processor's cache.
-    let near = &rest[..rest.len().min(NEAR)];
-    match near.last() {
-        Some(last) if last.bucket < range.end.0 => &rest[..rest.partition_point(|c| c.bucket < range.end.0)],
-        _ => &near[..near.partition_point(|c| c.bucket < range.end.0)],
+    let rest = &cells[before(cells, range.start.0)..];
+    &rest[..before(rest, range.end.0)]
+}
+
+/// How many cells lie before `time`. Buckets mostly follow each other without a gap, so that the place can be worked out
+/// and is searched for from there: a search by halves would fetch lines of memory that nobody has used for long.
+fn before(cells: &[Cell], time: i64) -> usize {
+    let (first, last) = match cells {
+        [first, .., last] if first.bucket < time && time <= last.bucket => (first.bucket, last.bucket),
+        [.., last] if last.bucket < time => return cells.len(),
+        _ => return 0,
+    };
+    let share = (time as f64 - first as f64) / (last as f64 - first as f64);
+    let place = (share * (cells.len() - 1) as f64) as usize;
+    let (mut low, mut high, mut step) = (place, (place + 1).min(cells.len()), 1);
+    while low > 0 && time <= cells[low - 1].bucket {
+        low = low.saturating_sub(step);
+        step *= 2;
     }
+    while high < cells.len() && cells[high].bucket < time {
+        high = (high + step).min(cells.len());
+        step *= 2;
+    }
+    low + cells[low..high].partition_point(|cell| cell.bucket < time)
 }
 
 /// Cells of many series, sorted by series, then bucket; each pair once.
@@ -94,5 +108,29 @@ impl CellTable {
     /// How many readings all cells count.
     pub fn readings(&self) -> u64 {
         self.cells.iter().map(|c| c.partial.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_stretch_of_any_cells_is_found() {
+        let odd: Vec<i64> = (0..40).map(|i: i64| i.pow(5)).collect();
+        let even: Vec<i64> = (0..300).map(|i| i * 10).collect();
+        let far = vec![i64::MIN, -3, i64::MAX - 1];
+        for buckets in [vec![], vec![7], odd, even, far] {
+            let cells: Vec<Cell> =
+                buckets.iter().map(|&bucket| Cell { bucket, partial: Partial::of(bucket, 1.0) }).collect();
+            let asked = buckets.iter().flat_map(|&b| [b.saturating_sub(1), b, b.saturating_add(1)]);
+            for time in asked.chain([i64::MIN, 0, i64::MAX]) {
+                assert_eq!(before(&cells, time), buckets.iter().filter(|b| **b < time).count(), "{time} {buckets:?}");
+            }
+        }
+        let cells: Vec<Cell> = (0..5).map(|i| Cell { bucket: i * 10, partial: Partial::of(i, 1.0) }).collect();
+        let found = |start, end| cells_in(&cells, TimeRange::new(start, end)).iter().map(|c| c.bucket).collect();
+        let found: [Vec<i64>; 4] = [found(1, 30), found(0, 31), found(50, 90), found(20, 10)];
+        assert_eq!(found, [vec![10, 20], vec![0, 10, 20, 30], vec![], vec![]]);
     }
 }

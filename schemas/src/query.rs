@@ -60,6 +60,8 @@ pub struct Query {
     pub on_violation: OnViolation,
     /// The probability that an interval holds the final value.
     pub level: f64,
+    /// Whether it is told how far each point can be trusted.
+    pub confidence: bool,
 }
 
 /// The parts of a query as text, as they come over HTTP or the command line.
@@ -87,6 +89,8 @@ pub struct QueryText {
     pub on_violation: Option<String>,
     /// Between 0 and 1, both excluded.
     pub level: Option<String>,
+    /// `true` or `false`; default `true`.
+    pub confidence: Option<String>,
 }
 
 impl QueryText {
@@ -105,6 +109,10 @@ impl QueryText {
         if points > i128::from(POINTS_MAX) {
             return Err(Error::invalid(format!("step: {points} points per series are more than {POINTS_MAX}")));
         }
+        let (confidence, min_confidence) = (self.confidence()?, self.fraction("min_confidence", &self.min_confidence)?);
+        if min_confidence.is_some() && !confidence {
+            return Err(Error::invalid("min_confidence: can't be asked for with confidence=false"));
+        }
         Ok(Query {
             selector: named("match", text.parse())?,
             range,
@@ -117,7 +125,7 @@ impl QueryText {
                 &[("unified", ViewKind::Unified), ("batch", ViewKind::Batch), ("speed", ViewKind::Speed)],
             )?,
             as_of: self.number("as_of", &self.as_of)?,
-            min_confidence: self.fraction("min_confidence", &self.min_confidence)?,
+            min_confidence,
             on_violation: self.one_of(
                 "on_violation",
                 &self.on_violation,
@@ -128,7 +136,16 @@ impl QueryText {
                 Some(level) if level > 0.0 && level < 1.0 => level,
                 Some(_) => return Err(Error::invalid("level: must lie between 0 and 1")),
             },
+            confidence,
         })
+    }
+
+    fn confidence(&self) -> Result<bool> {
+        match non_empty(&self.confidence) {
+            None | Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(text) => Err(Error::invalid(format!("confidence: {:?} is none of true, false", clip(text)))),
+        }
     }
 
     fn range(&self, now: ArrivalTime) -> Result<TimeRange> {
@@ -245,6 +262,8 @@ mod tests {
             (vec![("match", "a"), ("view", "x")], "view"),
             (vec![("match", "a"), ("level", "1")], "level"),
             (vec![("match", "a"), ("min_confidence", "NaN")], "min_confidence"),
+            (vec![("match", "a"), ("confidence", "yes")], "confidence"),
+            (vec![("match", "a"), ("confidence", "false"), ("min_confidence", "0.5")], "min_confidence"),
             (vec![("match", "a"), ("as_of", "-1")], "as_of"),
             (vec![("match", "a"), ("step", "1ns")], "step"),
         ] {
@@ -258,9 +277,10 @@ mod tests {
         let query = check(&[("match", "a")]).expect("valid");
         assert_eq!(query.step.to_string(), "30s");
         assert_eq!(query.aggregates, [Aggregate::Avg]);
-        assert_eq!(query.by, None);
+        assert_eq!((query.by, query.confidence), (None, true));
         assert_eq!(query.range.end.0 - query.range.start.0, crate::time::HOUR);
         assert_eq!(check(&[("match", "a"), ("by", "")]).expect("valid").by, Some(vec![]));
+        assert!(!check(&[("match", "a"), ("confidence", "false")]).expect("valid").confidence);
         let now = ArrivalTime(5);
         assert_eq!(parse_instant("1700000000000", now), Ok(EventTime(1_700_000_000_000_000_000)));
         assert_eq!(parse_instant("now-1ns", now), Ok(EventTime(4)));

@@ -56,6 +56,7 @@ impl TimeRange {
     }
 
     /// Whether `t` lies inside.
+    #[inline]
     pub fn contains(&self, t: EventTime) -> bool {
         self.start <= t && t < self.end
     }

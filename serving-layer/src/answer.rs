@@ -6,6 +6,7 @@ use schemas::EventTime;
 use schemas::partial::Aggregate;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use crate::confidence::State;
@@ -53,13 +54,26 @@ pub struct Value {
     pub interval: Option<Interval>,
 }
 
+/// How far the values of a bucket can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Confidence {
+    /// How settled the bucket is.
+    pub state: State,
+    /// Readings counted per readings expected finally.
+    pub completeness: f64,
+    /// Probability that the final values are close to these; `None` over a hole.
+    pub score: Option<f64>,
+    /// Whether measured outcomes stand behind the score.
+    pub calibrated: bool,
+}
+
 /// One bucket of one series or group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     /// Start of the bucket.
     pub time: EventTime,
-    /// The aggregates in the order they were asked for.
-    pub values: Vec<Value>,
+    /// The aggregates in the order they were asked for; mostly one, which then has its place right here.
+    pub values: SmallVec<[Value; 1]>,
     /// Readings counted, each identity once.
     pub data_points: u64,
     /// Those that batch views counted.
@@ -68,14 +82,8 @@ pub struct Point {
     pub speed_points: u64,
     /// Where the numbers came from.
     pub source: Source,
-    /// How settled the bucket is.
-    pub state: State,
-    /// Readings counted per readings expected finally.
-    pub completeness: f64,
-    /// Probability that the final values are close to these; `None` over a hole.
-    pub confidence_score: Option<f64>,
-    /// Whether measured outcomes stand behind the score.
-    pub calibrated: bool,
+    /// How far they can be trusted; `None` where nobody asked.
+    pub confidence: Option<Confidence>,
 }
 
 /// The points of one series or group.

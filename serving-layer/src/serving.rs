@@ -58,6 +58,8 @@ pub struct Serving {
     pub clock: Arc<dyn Clock>,
     /// Settings.
     pub settings: Settings,
+    /// Processors that one query may use.
+    pub processors: usize,
 }
 
 impl Serving {
@@ -69,7 +71,13 @@ impl Serving {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self { speed, batch, sink, clock, settings }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { speed, batch, sink, clock, settings, processors }
+    }
+
+    /// Into how many parts to cut so much work, for all processors at most; less than `least` is no part of its own.
+    pub(crate) fn parts(&self, work: usize, least: usize) -> usize {
+        (work / least).clamp(1, self.processors)
     }
 
     /// Makes all that was acknowledged so far part of history.

@@ -3,6 +3,7 @@
 //! Owns the order, the command and the table. Does **not** own how each is measured (one file per part). Each part has a
 //! server and a directory of its own.
 
+mod confidence;
 mod memory;
 mod merge;
 mod publish;
@@ -44,6 +45,8 @@ enum Part {
     Publish,
     /// Merged answers beside those of batch views alone
     Merge,
+    /// Answers with confidence beside answers without
+    Confidence,
 }
 
 /// Where a part is measured.
@@ -105,6 +108,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             Part::Start => start::measure(&ground, &mut findings),
             Part::Publish => publish::measure(&ground, &mut findings),
             Part::Merge => merge::measure(&ground, &mut findings),
+            Part::Confidence => confidence::measure(&ground, &mut findings),
         };
         if let Err(error) = measured {
             findings.wrong.push(format!("{part:?} failed: {error:#}"));

@@ -26,7 +26,7 @@ use anyhow::Context as _;
 pub(crate) use import::Import;
 pub(crate) use ingest::{Ingest, Sending, ingest, ingest_slices, settle, singles};
 pub(crate) use latency::{Latency, digits};
-pub(crate) use query::{Asked, Queries, count, data_points, queries, query_path, total};
+pub(crate) use query::{Asked, Queries, count, data_points, queries, query_path, questions, total};
 pub(crate) use recompute::{Disk, Recompute, disk, recompute};
 pub(crate) use start::{Starts, unflushed};
 

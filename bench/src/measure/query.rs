@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Latency, WINDOW_MS};
+use super::{Latency, Plans, WINDOW_MS};
 use crate::client::{Client, escape, get};
 use crate::machine::{Meter, Spent};
 use crate::server::Server;
@@ -95,6 +95,15 @@ pub(crate) fn query_path(selector: &str, (from_ms, to_ms): (i64, i64), rest: &st
     format!("/v1/query?match={}&from={from_ms}&to={to_ms}&{rest}", escape(selector))
 }
 
+/// What queries ask, by name, and the paths that ask it in turn.
+pub(crate) fn questions(plans: &Plans) -> [(&'static str, Vec<String>); 3] {
+    [
+        ("last 5 minutes, one metric, average per device", last_minutes_paths(plans.main)),
+        ("last 5 minutes, average of every series", vec![all_minutes_path(plans.main)]),
+        ("one series, one day, 1-minute buckets", day_paths(plans.day)),
+    ]
+}
+
 fn last_minutes_paths(plan: Plan) -> Vec<String> {
     let range = (plan.end_ms() - WINDOW_MS, plan.end_ms());
     METRICS.iter().map(|metric| query_path(metric.name, range, "step=5m&agg=avg&by=device_id")).collect()
@@ -172,7 +181,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::measure::Plans;
 
     #[test]
     fn answers_are_counted() {

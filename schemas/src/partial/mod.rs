@@ -25,6 +25,7 @@ pub struct Stamped {
 
 impl Stamped {
     /// By time, then by value: the order that decides which reading is first and which is last.
+    #[inline]
     fn order(&self, other: &Self) -> std::cmp::Ordering {
         self.time.cmp(&other.time).then(self.value.total_cmp(&other.value))
     }
@@ -93,6 +94,7 @@ impl Partial {
     }
 
     /// Counts all that `other` counted. Keeps a sketch only if both have one: half a sketch would lie.
+    #[inline]
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.sum.merge(&other.sum);
@@ -105,6 +107,7 @@ impl Partial {
         }
     }
 
+    #[inline]
     fn widen(&mut self, min: f64, max: f64) {
         if min.total_cmp(&self.min).is_lt() {
             self.min = min;
@@ -114,6 +117,7 @@ impl Partial {
         }
     }
 
+    #[inline]
     fn extend(&mut self, first: Stamped, last: Stamped) {
         if first.order(&self.first).is_lt() {
             self.first = first;

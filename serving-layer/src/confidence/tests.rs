@@ -133,6 +133,28 @@ fn completeness_and_score_rise_with_age() {
     assert!(last.0 > 0.9999 && last.1 > 0.99, "{last:?}");
 }
 
+/// An extreme is always worked out, and the last value beside it with it.
+#[test]
+fn what_is_surely_still_is_as_if_it_were_worked_out() {
+    let (table, newest, cells) = (exponential(5 * SECOND, 5000), tail(2 * MINUTE, 1e9), partial(0, 50));
+    let (mut surely, mut age) = (Vec::new(), SECOND);
+    while age < 1000 * DAY {
+        let newest = Tail { time: newest.time + age, arrival: ArrivalTime(newest.time + age), ..newest };
+        let outlook = outlook(&model(), &evidence(&cells, MINUTE + age, Some(&table), Some(&newest)));
+        let [alone, beside] = [&[Aggregate::Last][..], &[Aggregate::Last, Aggregate::Max]].map(|aggregates| {
+            let values: Vec<_> = aggregates.iter().map(|a| cells.evaluate(*a)).collect();
+            judge(&model(), &outlook, &cells, aggregates, &values)
+        });
+        assert_eq!(alone.intervals[0], beside.intervals[0], "{age}");
+        assert!(alone.confidence_score >= beside.confidence_score, "{age}: {alone:?} {beside:?}");
+        let (expected, certain) = (outlook.expected(), alone.confidence_score == 0.9999);
+        assert!(if expected < 5e-5 { certain } else { expected < 2e-3 || !certain }, "{age}: {expected} {alone:?}");
+        surely.push(expected < 5e-5);
+        age += age / 3;
+    }
+    assert!(surely.is_sorted() && surely.contains(&false) && surely.contains(&true), "{surely:?}");
+}
+
 #[test]
 fn later_data_is_less_complete() {
     let cells = partial(0, 50);

@@ -68,9 +68,13 @@ impl<'a> Cell<'a> {
     ) -> Self {
         let missing = outlook.missing();
         let n = partial.count.max(1) as f64;
-        let (none, some) = missing.none_and_some();
-        let still = 1.0 - none <= STILL * (1.0 - score_max).min(miss);
-        let wide = values.iter().any(|v| if still { is_record(v.aggregate) } else { v.aggregate != Aggregate::Count });
+        let records = values.iter().any(|v| is_record(v.aggregate));
+        let least = STILL * (1.0 - score_max).min(miss);
+        // That any is missing is no likelier than the number expected (Markov): mostly that alone tells enough.
+        let surely_still = missing.mean <= least && !records;
+        let (none, some) = if surely_still { (1.0, (0.0, 0.0)) } else { missing.none_and_some() };
+        let still = 1.0 - none <= least;
+        let wide = if still { records } else { values.iter().any(|v| v.aggregate != Aggregate::Count) };
         let mean = if wide { partial.sum.divided_by(partial.count.max(1)) } else { 0.0 };
         let constant = partial.count > 1 && partial.min == partial.max;
         let same = if constant { (n + 1.0) / (n + 1.0 + some.0) } else { 0.0 };

@@ -11,7 +11,8 @@ use schemas::time::{DAY, SECOND};
 use serde::Serialize;
 
 use super::stream::CHUNK_BYTES;
-use crate::answer::{Answer, Interval, Point, SeriesAnswer, Value};
+use crate::answer::{Answer, Confidence, Interval, Point, SeriesAnswer, Source, Value};
+use crate::confidence::State;
 
 /// A point with a single aggregate has about so many bytes; a chunk has room for one more.
 const POINT_BYTES: usize = 512;
@@ -102,16 +103,17 @@ fn begin(series: &SeriesAnswer, first: bool, out: &mut Vec<u8>) {
 struct PointWriter {
     names: Names,
     times: Times,
-    completeness: Repeated,
-    score: Repeated,
+    origin: Repeated<Origin>,
+    completeness: Repeated<u64>,
+    score: Repeated<Option<u64>>,
     /// Where the text of each value of the point stands.
     values: Vec<Range<usize>>,
 }
 
 impl PointWriter {
     fn new(names: Names) -> Self {
-        let (completeness, score) = (Repeated::default(), Repeated::default());
-        Self { names, times: Times::default(), completeness, score, values: Vec::new() }
+        let (origin, completeness, score) = (Repeated::default(), Repeated::default(), Repeated::default());
+        Self { names, times: Times::default(), origin, completeness, score, values: Vec::new() }
     }
 
     fn write(&mut self, point: &Point, out: &mut Vec<u8>) {
@@ -119,25 +121,23 @@ impl PointWriter {
         self.times.write(point.time, out);
         out.push(b'"');
         self.write_values(&point.values, out);
-        for (name, count) in [
-            (&b",\"data_points\":"[..], point.data_points),
-            (b",\"batch_points\":", point.batch_points),
-            (b",\"speed_points\":", point.speed_points),
-        ] {
-            out.extend_from_slice(name);
-            write(&count, out);
+        self.origin.write(Origin::of(point), Origin::write, out);
+        if let Some(confidence) = &point.confidence {
+            self.write_confidence(confidence, out);
+            self.write_intervals(&point.values, out);
         }
-        for (name, text) in [(&b",\"source\":\""[..], point.source.name()), (b"\",\"state\":\"", point.state.name())] {
-            out.extend_from_slice(name);
-            out.extend_from_slice(text.as_bytes());
-        }
-        out.extend_from_slice(b"\",\"completeness\":");
-        self.completeness.write(Some(point.completeness), out);
-        out.extend_from_slice(b",\"confidence_score\":");
-        self.score.write(point.confidence_score, out);
-        out.extend_from_slice(if point.calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
-        self.write_intervals(&point.values, out);
         out.push(b'}');
+    }
+
+    fn write_confidence(&mut self, confidence: &Confidence, out: &mut Vec<u8>) {
+        let number = |bits: &u64, text: &mut Vec<u8>| write(&f64::from_bits(*bits), text);
+        out.extend_from_slice(b",\"completeness\":");
+        self.completeness.write(confidence.completeness.to_bits(), number, out);
+        let score = |bits: &Option<u64>, text: &mut Vec<u8>| write(&bits.map(f64::from_bits), text);
+        out.extend_from_slice(b",\"confidence_score\":");
+        self.score.write(confidence.score.map(f64::to_bits), score, out);
+        let calibrated = confidence.calibrated;
+        out.extend_from_slice(if calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
     }
 
     fn write_values(&mut self, values: &[Value], out: &mut Vec<u8>) {
@@ -178,20 +178,60 @@ impl PointWriter {
     }
 }
 
-/// A number that often is the same from one point to the next, and its text.
-#[derive(Default)]
-struct Repeated {
-    number: Option<u64>,
+/// Where the values of a point come from and how settled they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Origin {
+    data_points: u64,
+    batch_points: u64,
+    speed_points: u64,
+    source: Source,
+    state: Option<State>,
+}
+
+impl Origin {
+    fn of(point: &Point) -> Self {
+        let &Point { data_points, batch_points, speed_points, source, confidence, .. } = point;
+        Self { data_points, batch_points, speed_points, source, state: confidence.map(|c| c.state) }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        for (name, count) in [
+            (",\"data_points\":", self.data_points),
+            (",\"batch_points\":", self.batch_points),
+            (",\"speed_points\":", self.speed_points),
+        ] {
+            out.extend_from_slice(name.as_bytes());
+            write(&count, out);
+        }
+        let source = (",\"source\":\"", self.source.name());
+        let state = self.state.map(|state| (",\"state\":\"", state.name()));
+        for (name, text) in std::iter::once(source).chain(state) {
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+    }
+}
+
+/// Something that often is the same from one point to the next, and its text.
+struct Repeated<T> {
+    last: Option<T>,
     text: Vec<u8>,
 }
 
-impl Repeated {
-    fn write(&mut self, number: Option<f64>, out: &mut Vec<u8>) {
-        let bits = number.map(f64::to_bits);
-        if bits != self.number || self.text.is_empty() {
-            self.number = bits;
+impl<T> Default for Repeated<T> {
+    fn default() -> Self {
+        Self { last: None, text: Vec::new() }
+    }
+}
+
+impl<T: PartialEq> Repeated<T> {
+    /// Appends the text of `next`, which `write` makes.
+    fn write(&mut self, next: T, write: impl FnOnce(&T, &mut Vec<u8>), out: &mut Vec<u8>) {
+        if self.last.as_ref() != Some(&next) {
             self.text.clear();
-            write(&number, &mut self.text);
+            write(&next, &mut self.text);
+            self.last = Some(next);
         }
         out.extend_from_slice(&self.text);
     }

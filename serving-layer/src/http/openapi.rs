@@ -72,16 +72,16 @@ struct PointBody {
     speed_points: u64,
     /// Where the numbers came from.
     source: Source,
-    /// How settled the bucket is.
-    state: State,
+    /// How settled the bucket is; this and the fields below are absent with `confidence=false`.
+    state: Option<State>,
     /// Readings counted per readings expected finally.
-    completeness: f64,
+    completeness: Option<f64>,
     /// Probability that the final values are close to these.
     confidence_score: Option<f64>,
     /// Whether measured outcomes stand behind the score.
-    calibrated: bool,
+    calibrated: Option<bool>,
     /// By aggregate; null where there is nothing to say.
-    interval: BTreeMap<String, Interval>,
+    interval: Option<BTreeMap<String, Interval>>,
 }
 
 /// Of which moment an answer is.

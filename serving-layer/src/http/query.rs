@@ -21,8 +21,20 @@ use super::openapi::AnswerBody;
 use super::params::Params;
 use super::stream;
 
-const KNOWN: &[&str] =
-    &["match", "from", "to", "step", "agg", "by", "view", "as_of", "min_confidence", "on_violation", "level"];
+const KNOWN: &[&str] = &[
+    "match",
+    "from",
+    "to",
+    "step",
+    "agg",
+    "by",
+    "view",
+    "as_of",
+    "min_confidence",
+    "on_violation",
+    "level",
+    "confidence",
+];
 
 /// The parameters of a metric query, for the description of the API.
 #[derive(IntoParams)]
@@ -51,6 +63,8 @@ struct QueryParams {
     on_violation: Option<String>,
     /// The probability that an interval holds the final value; default 0.95
     level: Option<f64>,
+    /// Whether state, completeness, confidence_score, calibrated and interval are told of each point; default true
+    confidence: Option<bool>,
 }
 
 /// Aggregates of series over time, from batch views and what they have not counted.
@@ -103,6 +117,7 @@ fn query_text(query: Option<&str>) -> Result<QueryText> {
         min_confidence: text("min_confidence"),
         on_violation: text("on_violation"),
         level: text("level"),
+        confidence: text("confidence"),
     })
 }
 

@@ -1,5 +1,7 @@
 //! The answer to a metric query: groups, values, confidence, and what to do below the asked minimum.
 
+use std::mem::take;
+
 use schemas::EventTime;
 use schemas::epoch::Snapshot;
 use schemas::partial::Aggregate;
@@ -9,9 +11,14 @@ use super::assess::{Assessed, Assessor, Member};
 use super::cells::{CellQuery, cells};
 use super::groups::{Group, group};
 use super::points::{CellPoint, SeriesCells};
-use crate::answer::{Answer, AsOf, Point, SeriesAnswer, Value};
+use super::spread::spread;
+use crate::answer::{Answer, AsOf, Confidence, Point, SeriesAnswer, Value};
+use crate::confidence::Assessment;
 use crate::error::{Error, Result};
 use crate::serving::Serving;
+
+/// Fewer points are not worth a thread, which costs as much as a hundred, and more where it must wait for a processor.
+const POINTS_LEAST: usize = 2_000;
 
 impl Serving {
     /// Answers a metric query from one snapshot.
@@ -28,15 +35,24 @@ impl Serving {
     async fn answer(&self, query: &Query) -> Result<Answer> {
         let snapshot = self.speed.snapshot(&query.selector);
         let cells = self.query_cells(&snapshot, query).await?;
-        let mut assessor = Assessor::new(self, &snapshot, query.range, query.step, query.level);
-        let mut series = Vec::new();
-        for group in group(cells, query.by.as_deref()) {
-            let points = points(&group, query, &mut assessor)?;
-            if !points.is_empty() {
-                series.push(SeriesAnswer { metric: group.metric, tags: group.tags, points });
-            }
-        }
+        let series = self.series(group(cells, query.by.as_deref()), &snapshot, query)?;
         Ok(Answer { series, as_of: as_of(&snapshot, query), missing: Vec::new() })
+    }
+
+    /// What is told of the groups, on all processors where they are many.
+    fn series(&self, mut groups: Vec<Group>, snapshot: &Snapshot, query: &Query) -> Result<Vec<SeriesAnswer>> {
+        let now = self.clock.now();
+        let points = groups.iter().flat_map(|group| &group.members).map(|member| member.points.len()).sum();
+        let told = spread(&mut groups, self.parts(points, POINTS_LEAST), |groups| -> Result<Vec<SeriesAnswer>> {
+            let assessor = || Assessor::new(self, now, snapshot, query.range, query.step, query.level);
+            let mut assessor = query.confidence.then(assessor);
+            groups.iter_mut().map(|group| series(group, query, assessor.as_mut())).collect()
+        });
+        let mut series = Vec::with_capacity(groups.len());
+        for told in told {
+            series.extend(told?.into_iter().filter(|series| !series.points.is_empty()));
+        }
+        Ok(series)
     }
 
     pub(super) async fn query_cells(&self, snapshot: &Snapshot, query: &Query) -> Result<Vec<SeriesCells>> {
@@ -58,12 +74,25 @@ fn as_of(snapshot: &Snapshot, query: &Query) -> AsOf {
     }
 }
 
-fn points(group: &Group, query: &Query, assessor: &mut Assessor<'_>) -> Result<Vec<Point>> {
-    let members: Vec<Member<'_>> = group.members.iter().map(|cells| assessor.member(&cells.series)).collect();
+/// What is told of a group, whose names it takes.
+fn series(group: &mut Group, query: &Query, assessor: Option<&mut Assessor<'_>>) -> Result<SeriesAnswer> {
+    let points = points(group, query, assessor)?;
+    Ok(SeriesAnswer { metric: take(&mut group.metric), tags: take(&mut group.tags), points })
+}
+
+/// The points of a group; with an assessor, how far they can be trusted.
+fn points(group: &Group, query: &Query, mut assessor: Option<&mut Assessor<'_>>) -> Result<Vec<Point>> {
+    let members: Vec<Member<'_>> = match &mut assessor {
+        Some(assessor) => group.members.iter().map(|cells| assessor.member(&cells.series)).collect(),
+        None => Vec::new(),
+    };
     let mut points = Vec::with_capacity(group.members.first().map_or(0, |cells| cells.points.len()));
     group.each_point(|all, parts| {
-        let parts = parts.iter().map(|(i, part)| (&members[*i], *part));
-        let point = point(all, parts, &query.aggregates, assessor);
+        let mut point = point(all, &query.aggregates);
+        if let Some(assessor) = &mut assessor {
+            let parts = parts.iter().map(|(i, part)| (&members[*i], *part));
+            point.confidence = Some(confidence(assessor.assess(all, parts, &mut point.values)));
+        }
         match violation(&point, query) {
             Some(_) if query.on_violation == OnViolation::Omit => {}
             Some(reason) if query.on_violation == OnViolation::Fail => return Err(Error::BelowConfidence(reason)),
@@ -74,31 +103,26 @@ fn points(group: &Group, query: &Query, assessor: &mut Assessor<'_>) -> Result<V
     Ok(points)
 }
 
-fn point<'m>(
-    all: &CellPoint,
-    parts: impl Iterator<Item = (&'m Member<'m>, &'m CellPoint)>,
-    aggregates: &[Aggregate],
-    assessor: &mut Assessor<'_>,
-) -> Point {
+fn point(all: &CellPoint, aggregates: &[Aggregate]) -> Point {
     let value = |a: &Aggregate| Value { aggregate: *a, value: all.evaluate(*a), interval: None };
-    let mut values: Vec<Value> = aggregates.iter().map(value).collect();
-    let Assessed { state, assessment } = assessor.assess(all, parts, &mut values);
     Point {
         time: EventTime(all.bucket),
-        values,
+        values: aggregates.iter().map(value).collect(),
         data_points: all.partial.count,
         batch_points: all.batch_points,
         speed_points: all.speed_points,
         source: all.source(),
-        state,
-        completeness: assessment.completeness,
-        confidence_score: Some(assessment.confidence_score),
-        calibrated: assessment.calibrated,
+        confidence: None,
     }
+}
+
+fn confidence(Assessed { state, assessment }: Assessed) -> Confidence {
+    let Assessment { completeness, confidence_score, calibrated } = assessment;
+    Confidence { state, completeness, score: Some(confidence_score), calibrated }
 }
 
 fn violation(point: &Point, query: &Query) -> Option<String> {
     let least = query.min_confidence?;
-    let score = point.confidence_score.unwrap_or(0.0);
+    let score = point.confidence.and_then(|confidence| confidence.score).unwrap_or(0.0);
     (score < least).then(|| format!("the value at {} has confidence {score:.2}, below {least:.2}", point.time))
 }

@@ -40,12 +40,15 @@ pub(crate) struct Assessor<'a> {
     metrics: Vec<Metric>,
     /// Places in `metrics`, by name; that of those without known lateness has none.
     places: HashMap<&'a str, usize>,
+    /// The place that was asked for last: series come sorted by metric.
+    newest: Option<(&'a str, usize)>,
 }
 
 impl<'a> Assessor<'a> {
     /// Assesses points of `range` in steps of `step`, with intervals that hold with probability `level`.
     pub(crate) fn new(
         serving: &Serving,
+        now: ArrivalTime,
         snapshot: &'a Snapshot,
         range: TimeRange,
         step: Resolution,
@@ -53,20 +56,28 @@ impl<'a> Assessor<'a> {
     ) -> Self {
         let horizon = i64::try_from(serving.settings.horizon_max.as_nanos()).unwrap_or(i64::MAX);
         let model = Model { level, ..Model::new(serving.settings.epsilon, horizon) };
-        let now = serving.clock.now();
-        Self { model, snapshot, now, range, step, metrics: Vec::new(), places: HashMap::new() }
+        Self { model, snapshot, now, range, step, metrics: Vec::new(), places: HashMap::new(), newest: None }
     }
 
     /// What points need to know of a series.
     pub(crate) fn member<'s>(&mut self, state: &'s SeriesState) -> Member<'s> {
-        let known = self.snapshot.lateness.get_key_value(state.key.metric());
+        let metric = match self.newest {
+            Some((name, metric)) if name == state.key.metric() => metric,
+            _ => self.metric(state.key.metric()),
+        };
+        let past = self.model.past(state.tail.as_ref(), self.now, self.metrics[metric].lateness());
+        Member { metric, past }
+    }
+
+    fn metric(&mut self, name: &str) -> usize {
+        let known = self.snapshot.lateness.get_key_value(name);
         let (name, lateness) = known.map_or(("", None), |(name, table)| (name.as_str(), Some(table)));
         let metric = *self.places.entry(name).or_insert_with(|| {
             self.metrics.push(Metric::new(&self.model, self.now, lateness));
             self.metrics.len() - 1
         });
-        let past = self.model.past(state.tail.as_ref(), self.now, self.metrics[metric].lateness());
-        Member { metric, past }
+        self.newest = Some((name, metric));
+        metric
     }
 
     /// What is to be said of a point made of `parts`; the intervals of its values are set.

@@ -15,6 +15,7 @@ use super::merge::{Asked, Merge, Told, outside, whole_buckets};
 use super::points::{CellPoint, Points, SeriesCells};
 use super::raw::{Wanted, resolve};
 use super::segments::{Segment, segments};
+use super::spread::spread;
 use crate::error::{Error, Result};
 use crate::serving::Serving;
 
@@ -22,6 +23,11 @@ use crate::serving::Serving;
 const EXACT_QUANTILES_MAX: u64 = 5_000_000;
 /// Most points that one query may make.
 const POINTS_MAX: usize = 5_000_000;
+
+/// Fewer cells are not worth a thread, which costs as much as a thousand, and more where it must wait for a processor.
+const CELLS_LEAST: usize = 30_000;
+/// Points for which room is made before they are known, of all series together.
+const ROOM: usize = 16_384;
 
 /// What is asked of the snapshot.
 #[derive(Debug, Clone)]
@@ -92,6 +98,8 @@ struct Collector<'a> {
     series: Vec<SeriesId>,
     /// The same by id, each with its place in the query.
     places: Vec<(SeriesId, usize)>,
+    /// Points of a series for which room is made before they are known.
+    room: usize,
 }
 
 impl<'a> Collector<'a> {
@@ -99,6 +107,9 @@ impl<'a> Collector<'a> {
         let series: Vec<SeriesId> = query.series.iter().map(|state| state.id).collect();
         let mut places: Vec<(SeriesId, usize)> = series.iter().copied().zip(0..).collect();
         places.sort_unstable();
+        let span = query.range.end.0.saturating_sub(query.range.start.0);
+        let steps = usize::try_from(span / query.step.nanos()).unwrap_or(0).saturating_add(2);
+        let room = steps.min(ROOM / series.len().max(1));
         Self {
             serving,
             snapshot,
@@ -108,13 +119,14 @@ impl<'a> Collector<'a> {
             segments: segments(snapshot, query),
             series,
             places,
+            room,
         }
     }
 
     /// Counts all that is asked, segment by segment.
     async fn pass(&self, form: Form) -> Result<Vec<Points>> {
         let mut points = Vec::new();
-        points.resize_with(self.series.len(), Points::default);
+        points.resize_with(self.series.len(), || Points::with_room(self.room));
         for segment in self.segments.iter().filter(|s| self.view != ViewKind::Batch || s.view.is_some()) {
             let cells = self.view_cells(segment, form).await?;
             let wanted = self.merge(segment, &cells, form, &mut points)?;
@@ -140,20 +152,36 @@ impl<'a> Collector<'a> {
         Ok(cells)
     }
 
-    /// Merges all series; what partials can't tell is returned.
+    /// Merges all series, on all processors where they have many cells; what partials can't tell is returned.
     fn merge(&self, segment: &Segment<'_>, cells: &ViewCells, form: Form, points: &mut [Points]) -> Result<Wanted> {
+        let mut series: Vec<(SeriesId, &mut Points)> = self.series.iter().copied().zip(points).collect();
+        let parts = self.serving.parts(segment.cells_at_most(series.len(), self.base), CELLS_LEAST);
+        let mut wanted = Wanted::new(self.base);
+        for part in spread(&mut series, parts, |series| self.merge_some(segment, cells, form, series)) {
+            wanted.extend(part?);
+        }
+        Ok(wanted.sorted())
+    }
+
+    fn merge_some(
+        &self,
+        segment: &Segment<'_>,
+        cells: &ViewCells,
+        form: Form,
+        series: &mut [(SeriesId, &mut Points)],
+    ) -> Result<Wanted> {
         let asked = Asked { range: segment.range, step: self.step, base: self.base, told: form.told() };
         let mut merge = Merge::new(asked);
         let mut wanted = Wanted::new(self.base);
-        let mut made = points.iter().map(Points::len).sum::<usize>();
-        for (id, points) in self.series.iter().zip(points) {
+        let mut made = series.iter().map(|(_, points)| points.len()).sum::<usize>();
+        for (id, points) in series {
             made -= points.len();
             let epochs = segment.epochs_of(*id).filter(|_| self.view != ViewKind::Batch);
             merge.series(cells.of(*id), epochs, points, |bucket| wanted.push(*id, bucket));
             made += points.len();
             bounded(made)?;
         }
-        Ok(wanted.sorted())
+        Ok(wanted)
     }
 
     /// Adds readings one by one; they are sorted by series and event time.

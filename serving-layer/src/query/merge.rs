@@ -53,18 +53,28 @@ fn lie(partial: &Partial, range: TimeRange) -> Lie {
     }
 }
 
-/// A cell of a series, and who counted it.
+/// Cells of one series that one layer counted and that are yet to be merged; there is one at least.
 #[derive(Debug, Clone, Copy)]
-struct Found<'a> {
-    cell: &'a Cell,
+struct Run<'a> {
+    cells: &'a [Cell],
     layer: Layer,
-    lie: Lie,
-    disordered: bool,
+    /// Buckets that raw readings must tell.
+    disordered: &'a [i64],
 }
 
-impl<'a> Found<'a> {
-    fn new(cell: &'a Cell, range: TimeRange, layer: Layer, disordered: bool) -> Self {
-        Self { cell, layer, lie: lie(&cell.partial, range), disordered }
+impl<'a> Run<'a> {
+    /// The cells inside `buckets`; `None` where there are none.
+    fn new(cells: &'a [Cell], buckets: TimeRange, layer: Layer, disordered: &'a [i64]) -> Option<Self> {
+        let cells = cells_in(cells, buckets);
+        (!cells.is_empty()).then_some(Self { cells, layer, disordered })
+    }
+
+    fn head(&self) -> &'a Cell {
+        &self.cells[0]
+    }
+
+    fn is_disordered(&self) -> bool {
+        self.disordered.binary_search(&self.head().bucket).is_ok()
     }
 }
 
@@ -82,18 +92,30 @@ enum Verdict {
 /// Merges one series after another, in one piece of memory.
 pub(super) struct Merge<'a> {
     asked: Asked,
+    /// Starts of the buckets that the asked range reaches into, and of those that lie inside it.
     buckets: TimeRange,
+    inside: TimeRange,
     aligned: bool,
-    found: Vec<Found<'a>>,
+    /// Runs that begin after the bucket that is being merged; the next one is the last.
+    waiting: Vec<Run<'a>>,
+    /// The others.
+    begun: Vec<Run<'a>>,
     /// The step of the newest cell.
     step: TimeRange,
 }
 
 impl<'a> Merge<'a> {
     pub(super) fn new(asked: Asked) -> Self {
-        let aligned = asked.step.is_multiple_of(asked.base);
-        let buckets = whole_buckets(asked.range, asked.base);
-        Self { asked, buckets, aligned, found: Vec::new(), step: TimeRange::new(0, 0) }
+        let Asked { range, step, base, .. } = asked;
+        Self {
+            asked,
+            buckets: whole_buckets(range, base),
+            inside: TimeRange { start: base.ceil(range.start), end: base.floor(range.end) },
+            aligned: step.is_multiple_of(base),
+            waiting: Vec::new(),
+            begun: Vec::new(),
+            step: TimeRange::new(0, 0),
+        }
     }
 
     /// Adds the cells of one series to `points`. `view` are the view's cells, in pieces, `epochs` the parts of the
@@ -105,50 +127,55 @@ impl<'a> Merge<'a> {
         points: &mut Points,
         mut raw: impl FnMut(i64),
     ) {
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        self.find(view, epochs, &mut found);
-        points.reserve(self.steps(&found));
-        for cells in found.chunk_by(|a, b| a.cell.bucket == b.cell.bucket) {
-            match self.verdict(cells) {
+        let buckets = self.buckets;
+        self.waiting.extend(view.filter_map(|cells| Run::new(cells, buckets, Layer::Batch, &[])));
+        let run = |epoch: &'a SeriesEpoch| Run::new(epoch.cells(), buckets, Layer::Speed, epoch.disordered());
+        self.waiting.extend(epochs.filter_map(run));
+        self.waiting.sort_unstable_by_key(|run| std::cmp::Reverse(run.head().bucket));
+        points.reserve(self.steps());
+        while let Some(bucket) = self.begin() {
+            match self.verdict(bucket) {
                 Verdict::Unasked => {}
-                Verdict::Told => self.count(cells, points),
-                Verdict::Raw => raw(cells[0].cell.bucket),
+                Verdict::Told => self.count(bucket, points),
+                Verdict::Raw => raw(bucket),
             }
-        }
-        self.found = found;
-    }
-
-    /// The cells by bucket; of one bucket the view's first.
-    fn find(
-        &self,
-        view: impl Iterator<Item = &'a [Cell]>,
-        epochs: impl Iterator<Item = &'a SeriesEpoch>,
-        found: &mut Vec<Found<'a>>,
-    ) {
-        let range = self.asked.range;
-        for cells in view {
-            let cells = cells_in(cells, self.buckets).iter();
-            found.extend(cells.map(|cell| Found::new(cell, range, Layer::Batch, false)));
-        }
-        let alone = found.len();
-        for epoch in epochs {
-            let disordered = |cell: &Cell| epoch.disordered().binary_search(&cell.bucket).is_ok();
-            let cells = cells_in(epoch.cells(), self.buckets).iter();
-            found.extend(cells.map(|cell| Found::new(cell, range, Layer::Speed, disordered(cell))));
-        }
-        if found.len() > alone {
-            // Stable, and quick where few runs interleave.
-            found.sort_by_key(|f| f.cell.bucket);
+            self.pass(bucket);
         }
     }
 
-    fn verdict(&self, cells: &[Found<'_>]) -> Verdict {
-        let (mut verdict, mut touched) = (Verdict::Unasked, false);
-        for found in cells {
-            touched |= found.layer == Layer::Speed && (found.disordered || found.lie != Lie::Outside);
-            match found.lie {
-                _ if found.disordered => return Verdict::Raw,
+    /// The next bucket, all runs with a cell in it being begun.
+    fn begin(&mut self) -> Option<i64> {
+        let mut next = self.begun.iter().map(|run| run.head().bucket).min();
+        while let Some(run) = self.waiting.pop_if(|run| next.is_none_or(|next| run.head().bucket <= next)) {
+            next = Some(run.head().bucket);
+            self.begun.push(run);
+        }
+        next
+    }
+
+    /// Leaves a bucket behind.
+    fn pass(&mut self, bucket: i64) {
+        self.begun.retain_mut(|run| {
+            if run.head().bucket == bucket {
+                run.cells = &run.cells[1..];
+            }
+            !run.cells.is_empty()
+        });
+    }
+
+    /// The runs with a cell in this bucket.
+    fn at(&self, bucket: i64) -> impl Iterator<Item = &Run<'a>> {
+        self.begun.iter().filter(move |run| run.head().bucket == bucket)
+    }
+
+    fn verdict(&self, bucket: i64) -> Verdict {
+        let (mut verdict, mut touched, mut sketched) = (Verdict::Unasked, false, true);
+        for run in self.at(bucket) {
+            let (lie, disordered) = (self.lie(run.head()), run.is_disordered());
+            touched |= run.layer == Layer::Speed && (disordered || lie != Lie::Outside);
+            sketched &= run.head().partial.sketch.is_some();
+            match lie {
+                _ if disordered => return Verdict::Raw,
                 Lie::Across => return Verdict::Raw,
                 Lie::Inside => verdict = Verdict::Told,
                 Lie::Outside => {}
@@ -156,24 +183,31 @@ impl<'a> Merge<'a> {
         }
         let told = match self.asked.told {
             Told::Merged => self.aligned,
-            Told::Untouched => self.aligned && !touched && cells.iter().all(|f| f.cell.partial.sketch.is_some()),
+            Told::Untouched => self.aligned && !touched && sketched,
             Told::Nothing => false,
         };
         if verdict == Verdict::Told && !told { Verdict::Raw } else { verdict }
     }
 
-    fn count(&mut self, cells: &[Found<'_>], points: &mut Points) {
-        let step = self.step_of(cells[0].cell.bucket);
-        for Found { cell, layer, .. } in cells.iter().filter(|f| f.lie == Lie::Inside) {
-            points.add(step, &cell.partial, *layer);
+    fn count(&mut self, bucket: i64, points: &mut Points) {
+        let step = self.step_of(bucket);
+        for run in self.at(bucket).filter(|run| self.lie(run.head()) == Lie::Inside) {
+            points.add(step, &run.head().partial, run.layer);
         }
     }
 
-    /// How many steps these cells make at most.
-    fn steps(&self, found: &[Found<'_>]) -> usize {
-        let (Some(first), Some(last)) = (found.first(), found.last()) else { return 0 };
-        let span = last.cell.bucket.saturating_sub(first.cell.bucket) / self.asked.step.nanos();
-        usize::try_from(span).map_or(found.len(), |span| found.len().min(span.saturating_add(2)))
+    fn lie(&self, cell: &Cell) -> Lie {
+        if self.inside.contains(EventTime(cell.bucket)) { Lie::Inside } else { lie(&cell.partial, self.asked.range) }
+    }
+
+    /// How many steps the waiting runs make at most.
+    fn steps(&self) -> usize {
+        let last = |run: &Run<'_>| run.cells.last().map(|cell| cell.bucket);
+        let bounds = self.waiting.last().map(|run| run.head().bucket).zip(self.waiting.iter().filter_map(last).max());
+        let Some((first, last)) = bounds else { return 0 };
+        let cells = self.waiting.iter().map(|run| run.cells.len()).sum::<usize>();
+        let span = last.saturating_sub(first) / self.asked.step.nanos();
+        usize::try_from(span).map_or(cells, |span| cells.min(span.saturating_add(2)))
     }
 
     /// The start of the step that holds a bucket; mostly the same as of the one before.

@@ -20,6 +20,7 @@ mod merge;
 mod points;
 mod raw;
 mod segments;
+mod spread;
 
 pub(crate) use assess::{Assessed, Assessor};
 pub use cells::{CellQuery, cells};

@@ -114,6 +114,11 @@ pub(super) enum Layer {
 pub(super) struct Points(Vec<CellPoint>);
 
 impl Points {
+    /// None yet, but room for so many.
+    pub(super) fn with_room(points: usize) -> Self {
+        Self(Vec::with_capacity(points))
+    }
+
     /// Makes room for so many points more.
     pub(super) fn reserve(&mut self, points: usize) {
         self.0.reserve(points);

@@ -41,6 +41,11 @@ impl Wanted {
         }
     }
 
+    /// Wants what others want, too.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.stretches.extend(others.stretches);
+    }
+
     pub(super) fn sorted(mut self) -> Self {
         self.stretches.sort();
         self

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use schemas::cells::{Cell, cells_in};
 use schemas::epoch::{Epoch, SeriesEpoch, Snapshot};
 use schemas::view::ViewRef;
-use schemas::{LogPosition, SeriesId, TimeRange};
+use schemas::{LogPosition, Resolution, SeriesId, TimeRange};
 
 use super::cells::CellQuery;
 
@@ -58,6 +58,15 @@ impl<'a> Segment<'a> {
     pub(super) fn epochs_of(&self, series: SeriesId) -> impl Iterator<Item = &'a SeriesEpoch> {
         let epochs = self.epochs.iter().filter(|e| e.touches(self.range));
         epochs.filter_map(move |e| e.of(series)).map(AsRef::as_ref)
+    }
+
+    /// Cells that so many series have in it, at most.
+    pub(super) fn cells_at_most(&self, series: usize, base: Resolution) -> usize {
+        let span = self.range.end.0.saturating_sub(self.range.start.0) / base.nanos();
+        let buckets = usize::try_from(span).unwrap_or(usize::MAX).saturating_add(2);
+        let counted =
+            self.view.as_ref().map_or(0, |view| view.cells) + self.epochs.iter().map(|e| e.readings).sum::<u64>();
+        series.saturating_mul(buckets).min(usize::try_from(counted).unwrap_or(usize::MAX))
     }
 
     /// The cells of a series in epochs that the cut does not cover, of buckets in `buckets`.

@@ -197,13 +197,13 @@ async fn a_view_alone_is_not_sure_of_what_it_has_not_counted() {
     let text = QueryText { r#match, from, step, view, ..QueryText::default() };
     let answer = serving.query(&text).await.expect("answers");
     let points = &answer.series[0].points;
-    let told: Vec<_> = points.iter().map(|p| (p.values[0].value, p.source, p.state)).collect();
-    let (batch, last) = (Source::Batch, State::Final);
-    let expected = [(Some(1.0), batch, last), (Some(2.0), batch, State::Settling), (Some(3.0), batch, last)];
+    let told: Vec<_> = points.iter().map(|p| (p.values[0].value, p.source, p.confidence.map(|c| c.state))).collect();
+    let (batch, last) = (Source::Batch, Some(State::Final));
+    let expected = [(Some(1.0), batch, last), (Some(2.0), batch, Some(State::Settling)), (Some(3.0), batch, last)];
     assert_eq!(told, expected);
-    let scores: Vec<_> = points.iter().filter_map(|p| p.confidence_score).collect();
+    let scores: Vec<_> = points.iter().filter_map(|p| p.confidence?.score).collect();
     assert!(scores[1] < 0.5 && scores[0] > 0.5 && scores[2] > 0.5, "{scores:?}");
-    assert!(points[1].completeness <= 0.5, "{points:?}");
+    assert!(points[1].confidence.is_some_and(|c| c.completeness <= 0.5), "{points:?}");
     let sql = "SELECT count(*) AS n FROM batch_metrics WHERE resolution = '1m' AND confidence_score < 0.5";
     check(&serving, sql, json!([{"n": 1}])).await;
 }

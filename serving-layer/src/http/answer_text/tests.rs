@@ -7,8 +7,7 @@ use schemas::time::{HOUR, MINUTE};
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::answer::{AsOf, Source};
-use crate::confidence::State;
+use crate::answer::AsOf;
 
 fn point(time: i64, aggregates: &[Aggregate]) -> Point {
     let interval = |i: usize| (i % 3 != 2).then_some(Interval { low: -0.0, high: 1e300 / 3.0 });
@@ -24,10 +23,12 @@ fn point(time: i64, aggregates: &[Aggregate]) -> Point {
         batch_points: 50,
         speed_points: 10,
         source: Source::Merged,
-        state: State::Settling,
-        completeness: 1.0,
-        confidence_score: Some(0.97),
-        calibrated: false,
+        confidence: Some(Confidence {
+            state: State::Settling,
+            completeness: 1.0,
+            score: Some(0.97),
+            calibrated: false,
+        }),
     }
 }
 
@@ -87,8 +88,10 @@ fn numbers_that_stand_twice_are_those_that_serde_writes() {
     let aggregates = [Aggregate::Avg, Aggregate::Min];
     let mut repeated = answer(6, &aggregates);
     for (i, point) in repeated.series.iter_mut().flat_map(|s| &mut s.points).enumerate() {
-        point.completeness = if i < 4 { 0.0 } else { -0.0 };
-        point.confidence_score = (i % 3 != 0).then_some(0.25);
+        let state = if i < 3 { State::Open } else { State::Final };
+        let (completeness, score) = (if i < 4 { 0.0 } else { -0.0 }, (i % 3 != 0).then_some(0.25));
+        point.confidence = (i != 7).then_some(Confidence { state, completeness, score, calibrated: i == 9 });
+        point.speed_points = i as u64 / 5;
         point.values[0].interval = Some(Interval { low: 0.1, high: 0.1 + i as f64 });
         point.values[1].interval = Some(Interval { low: 1.1, high: 1.1 });
     }
@@ -96,10 +99,19 @@ fn numbers_that_stand_twice_are_those_that_serde_writes() {
     for (s, series) in repeated.series.iter().enumerate() {
         for (p, point) in series.points.iter().enumerate() {
             let told = &text["series"][s]["points"][p];
-            assert_eq!(told["completeness"].to_string(), json!(point.completeness).to_string());
-            assert_eq!(told["confidence_score"], json!(point.confidence_score));
+            assert_eq!((&told["speed_points"], &told["source"]), (&json!(point.speed_points), &json!(point.source)));
             for value in &point.values {
                 assert_eq!(told[value.aggregate.name()], json!(value.value));
+            }
+            let Some(Confidence { state, completeness, score, calibrated }) = point.confidence else {
+                let left_out = ["state", "completeness", "confidence_score", "calibrated", "interval"];
+                assert!(left_out.iter().all(|field| told.get(field).is_none()), "{told}");
+                continue;
+            };
+            assert_eq!(told["completeness"].to_string(), json!(completeness).to_string());
+            assert_eq!((&told["confidence_score"], &told["state"]), (&json!(score), &json!(state)));
+            assert_eq!(told["calibrated"], json!(calibrated));
+            for value in &point.values {
                 assert_eq!(told["interval"][value.aggregate.name()], json!(value.interval));
             }
         }

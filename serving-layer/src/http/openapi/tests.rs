@@ -2,10 +2,11 @@ use batch_layer::catalog::{Cause, GenerationRow, JobKind, JobRow, JobState, Reco
 use schemas::partial::Aggregate;
 use schemas::{ArrivalTime, EventTime, SeriesId, TimeRange};
 use serde::Serialize;
+use smallvec::SmallVec;
 use utoipa::PartialSchema;
 
 use super::*;
-use crate::answer::{Answer, AsOf, Point, SeriesAnswer, Value};
+use crate::answer::{Answer, AsOf, Confidence, Point, SeriesAnswer, Value};
 use crate::http::answer_text::AnswerText;
 
 /// The described fields are those that are written.
@@ -88,15 +89,12 @@ fn generations_and_differences_are_described_as_written() {
 fn answers_are_described_as_written() {
     let point = Point {
         time: EventTime(0),
-        values: vec![Value { aggregate: Aggregate::Avg, value: None, interval: None }],
+        values: SmallVec::from([Value { aggregate: Aggregate::Avg, value: None, interval: None }]),
         data_points: 0,
         batch_points: 0,
         speed_points: 0,
         source: Source::Batch,
-        state: State::Open,
-        completeness: 1.0,
-        confidence_score: None,
-        calibrated: false,
+        confidence: Some(Confidence { state: State::Open, completeness: 1.0, score: None, calibrated: false }),
     };
     let series = SeriesAnswer { metric: String::new(), tags: BTreeMap::new(), points: vec![point] };
     let as_of = AsOf { position: 0, generation: 0, watermark: None };

@@ -105,7 +105,8 @@ impl Context<'_> {
 
     /// What is to be said of each row, with its average.
     fn assess(&self, rows: &[Row<'_>]) -> Vec<(Assessed, Value)> {
-        let mut assessor = Assessor::new(self.serving, self.snapshot, self.range, self.step, LEVEL);
+        let now = self.serving.clock.now();
+        let mut assessor = Assessor::new(self.serving, now, self.snapshot, self.range, self.step, LEVEL);
         let mut assessed = Vec::with_capacity(rows.len());
         for run in rows.chunk_by(|a, b| a.series.id == b.series.id) {
             let member = assessor.member(run[0].series);
