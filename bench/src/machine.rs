@@ -17,6 +17,9 @@ use crate::measure::Latency;
 
 /// Ticks per second in `/proc`: fixed by Linux' interface to programs, whatever the kernel was built with.
 const TICKS_PER_S: f64 = 100.0;
+/// What a server may take at once.
+const TOUCHED_BYTES: usize = 1 << 30;
+const PAGE_BYTES: usize = 4096;
 /// A file's blocks are counted in units of this many bytes, whatever the file system.
 const BLOCK_BYTES: u64 = 512;
 
@@ -255,6 +258,15 @@ fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("no {field}"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().with_context(|| format!("{field} is no number"))?;
     Ok(kib << 10)
+}
+
+/// Touches memory and gives it back, so that a server finds pages that are there. On a virtual machine whose free memory
+/// goes back to its host, the first touch of a page takes longer than all that a server does with it; who is measured
+/// when the host has to lend pages is chance.
+pub(crate) fn touch_memory() {
+    let mut memory = vec![0_u8; TOUCHED_BYTES];
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
 }
 
 /// Bytes as they stand in tables.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{BATCH_LINES, CONNECTIONS, Latency};
 use crate::connection::Target;
 use crate::lines::{Layout, Request, Requests, Shape};
-use crate::machine::{Meter, Spent, family_cpu_s};
+use crate::machine::{Meter, Spent, family_cpu_s, touch_memory};
 use crate::server::Server;
 use crate::workload::Plan;
 
@@ -99,6 +99,7 @@ pub(crate) fn ingest_slices(
     let mut times = Vec::new();
     let before = family_cpu_s(target.pid)?;
     while let Some(slice) = next(SLICE_POINTS)? {
+        touch_memory();
         let meter = Meter::start(target.pid)?;
         let sent = send(target, &slice, connections)?;
         result.spent.add(meter.spent()?);

@@ -16,6 +16,10 @@ use crate::answer::{Interval, Value};
 pub const LABELS_MIN: u64 = 300;
 /// No score says "certain".
 const SCORE_MAX: f64 = 0.9999;
+/// Scores are told to four decimals and completeness to six: no estimate knows more, and what neighbours share is written
+/// once.
+const SCORE_UNITS: f64 = 1e4;
+const COMPLETENESS_UNITS: f64 = 1e6;
 /// The level of an interval, and the fraction within which a value is the same, where a setting is no number.
 const LEVEL: f64 = 0.95;
 const EPSILON: f64 = 0.01;
@@ -53,9 +57,9 @@ pub struct Model {
 /// How far a cell can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Assessment {
-    /// Readings counted per readings expected finally, `0..=1`.
+    /// Readings counted per readings expected finally, `0..=1`, to six decimals.
     pub completeness: f64,
-    /// Probability that the least certain of the values is final within epsilon; below 1.
+    /// Probability that the least certain of the values is final within epsilon; below 1, to four decimals.
     pub confidence_score: f64,
     /// Whether measured outcomes and observed lateness stand behind it.
     pub calibrated: bool,
@@ -123,9 +127,11 @@ impl Model {
             score = Some(score.map_or(within, |least| least.min(within)));
             *interval = widen(change.interval(value, level), cell.sketch_error(*aggregate, value));
         }
+        let score = score.unwrap_or_else(|| outlook.missing().none());
         Assessment {
-            completeness: outlook.completeness(),
-            confidence_score: score.unwrap_or_else(|| outlook.missing().none()).clamp(0.0, SCORE_MAX),
+            // Rounded down: what is not complete is not told as complete.
+            completeness: (outlook.completeness() * COMPLETENESS_UNITS).floor() / COMPLETENESS_UNITS,
+            confidence_score: ((score * SCORE_UNITS).round() / SCORE_UNITS).clamp(0.0, SCORE_MAX),
             calibrated: self.labels >= LABELS_MIN && outlook.learned(),
         }
     }
