@@ -100,7 +100,10 @@ ENGINES = {"duckdb": duckdb, "chdb": chdb, "datafusion": datafusion, "polars": p
 
 def usage():
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    # Not ru_maxrss: a process inherits that of who started it.
+    with open("/proc/self/status") as status:
+        peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return used.ru_utime + used.ru_stime, peak_kib * 1024
 
 
 def run(engine, variant, path, out):

@@ -1,6 +1,7 @@
 //! Spellings: how senders write down the series that are known, so that a usual line is one look-up.
 //!
-//! Owns the map from the raw bytes of line protocol (measurement with tags, field) to ids. Does **not** own which
+//! Owns the map from the raw bytes of line protocol (measurement with tags, field) to ids, and from the parts that other
+//! forms name a series by (no field). Does **not** own which
 //! series there are (registry): a spelling is only learned of a series whose definition is durable, and may be
 //! forgotten at any time.
 //!

@@ -59,22 +59,9 @@ impl Scan {
         if u64::try_from(rows) != Ok(file.rows) {
             return Err(Error::corrupt(path, format!("it holds {rows} readings instead of {}", file.rows)));
         }
-        let (mut wanted, mut fits, mut rows) = (Vec::new(), VecDeque::new(), RowRanges::default());
-        for (group, extent) in extents(&builder, &path)?.into_iter().enumerate() {
-            let all = usize::try_from(builder.metadata().row_group(group).num_rows()).unwrap_or(0);
-            let fit = selection.fit(&extent);
-            let matching = match fit {
-                Fit::None => continue,
-                Fit::All => std::iter::once(0..all).collect(),
-                Fit::Some => pages_matching(&builder, &path, group, &extent, &selection)?,
-            };
-            if rows.push_group(all, matching) {
-                wanted.push(group);
-                fits.push_back(fit);
-            }
-        }
+        let Wanted { groups, fits, rows } = Wanted::of(&builder, &path, &selection)?;
         let columns = ProjectionMask::columns(builder.parquet_schema(), SCANNED);
-        let mut builder = builder.with_projection(columns).with_row_groups(wanted).with_batch_size(BATCH_ROWS);
+        let mut builder = builder.with_projection(columns).with_row_groups(groups).with_batch_size(BATCH_ROWS);
         if let Some(rows) = rows.selection() {
             builder = builder.with_row_selection(rows);
         }
@@ -107,6 +94,34 @@ impl Scan {
     }
 }
 
+/// What is read of a file.
+#[derive(Default)]
+struct Wanted {
+    groups: Vec<usize>,
+    /// How the rows of each of these row groups match.
+    fits: VecDeque<Fit>,
+    rows: RowRanges,
+}
+
+impl Wanted {
+    fn of(builder: &Builder, path: &str, selection: &Selection) -> Result<Self> {
+        let mut wanted = Self::default();
+        for (group, extent) in extents(builder, path)?.into_iter().enumerate() {
+            let all = usize::try_from(builder.metadata().row_group(group).num_rows()).unwrap_or(0);
+            let pages = match selection.fit(&extent) {
+                Fit::None => continue,
+                Fit::All => None,
+                Fit::Some => pages_matching(builder, path, (group, &extent), selection)?,
+            };
+            if wanted.rows.push_group(all, pages.unwrap_or_else(|| std::iter::once(0..all).collect())) {
+                wanted.groups.push(group);
+                wanted.fits.push_back(selection.fit(&extent));
+            }
+        }
+        Ok(wanted)
+    }
+}
+
 /// Rows of the row groups that are read, counted through all of them.
 #[derive(Default)]
 struct RowRanges {
@@ -132,47 +147,42 @@ impl RowRanges {
     }
 }
 
-/// The rows of a row group that may match, as far as its pages tell; all of a file that does not tell of pages.
+/// The rows of a row group that may match, as far as its pages tell; `None` of a file that does not tell of pages.
 fn pages_matching(
     builder: &Builder,
     path: &str,
-    group: usize,
-    extent: &Extent,
+    (group, whole): (usize, &Extent),
     selection: &Selection,
-) -> Result<Vec<Range<usize>>> {
+) -> Result<Option<Vec<Range<usize>>>> {
     let metadata = builder.metadata();
-    let rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
-    let Some((columns, offsets)) = metadata.column_index().zip(metadata.offset_index()) else {
-        return Ok(std::iter::once(0..rows).collect());
-    };
-    let bounds = |name: &str| {
+    let Some((columns, offsets)) = metadata.column_index().zip(metadata.offset_index()) else { return Ok(None) };
+    let pages = |name: &str| {
         let converter = StatisticsConverter::try_new(name, builder.schema(), builder.parquet_schema())?;
         let least = converter.data_page_mins(columns, offsets, [&group])?;
-        let counts = converter.data_page_row_counts(offsets, metadata.row_groups(), [&group])?;
-        Ok((least, converter.data_page_maxes(columns, offsets, [&group])?, counts))
+        let greatest = converter.data_page_maxes(columns, offsets, [&group])?;
+        Ok((converter.data_page_row_counts(offsets, metadata.row_groups(), [&group])?, least, greatest))
     };
-    let (least, greatest, counts) = bounds("series_id").map_err(|e| from_parquet(path, e))?;
-    let (earliest, latest, _) = bounds("event_time").map_err(|e| from_parquet(path, e))?;
-    let told = [&least, &greatest, &earliest, &latest].iter().all(|b| b.null_count() == 0 && b.len() == least.len());
-    let Some(counts) = counts.filter(|counts| told && counts.len() == least.len()) else {
-        return Ok(std::iter::once(0..rows).collect());
-    };
-    let id = |bound: &ArrayRef, page: usize| SeriesId(bound.as_primitive::<UInt64Type>().value(page));
-    let instant = |bound: &ArrayRef, page: usize| bound.as_primitive::<TimestampNanosecondType>().value(page);
+    let (rows, first, last) = pages("series_id").map_err(|e| from_parquet(path, e))?;
+    let (rows_too, earliest, latest) = pages("event_time").map_err(|e| from_parquet(path, e))?;
+    let untold: usize = [&first, &last, &earliest, &latest].iter().map(|bounds| bounds.null_count()).sum();
+    // Pages of both columns are looked at together: they must have the same rows.
+    let Some(rows) = rows.filter(|rows| untold == 0 && rows_too.as_ref() == Some(rows)) else { return Ok(None) };
+    let id = |bounds: &ArrayRef, page: usize| SeriesId(bounds.as_primitive::<UInt64Type>().value(page));
+    let instant = |bounds: &ArrayRef, page: usize| bounds.as_primitive::<TimestampNanosecondType>().value(page);
     let (mut matching, mut start) = (Vec::new(), 0);
-    for page in 0..counts.len() {
-        let end = start + counts.value(page) as usize;
+    for page in 0..rows.len() {
+        let end = start + rows.value(page) as usize;
         let extent = Extent {
-            series: (id(&least, page), id(&greatest, page)),
+            series: (id(&first, page), id(&last, page)),
             times: (instant(&earliest, page), instant(&latest, page)),
-            positions: extent.positions,
+            positions: whole.positions,
         };
         if selection.fit(&extent) != Fit::None {
             matching.push(start..end);
         }
         start = end;
     }
-    Ok(matching)
+    Ok(Some(matching))
 }
 
 /// The first and the last series of each row group of a file of readings, and how many rows it has.

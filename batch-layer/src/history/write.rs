@@ -28,7 +28,7 @@ pub use readings::{Bounds, ReadingsWriter, encode_readings};
 const SERIES_GROUP: usize = 16 * 1024;
 /// Rows turned into columns at a time.
 pub(crate) const CHUNK: usize = 16 * 1024;
-/// The compressor clears its tables anew for every page, which costs more than compressing: so few pages and, as encoded
+/// The compressor clears its tables anew for every page, which costs more than compressing small ones: so, as encoded
 /// columns hold little that a longer search would find, the level with the smallest tables.
 const ZSTD_LEVEL: i32 = 1;
 /// Version of the file formats, written into every footer.

@@ -83,8 +83,8 @@ impl ExactSum {
         self.add(error);
     }
 
-    /// Adds all that `other` holds. Both hold their parts in order of magnitude, so like is added to like: fewer steps
-    /// than adding one part after the other, and as exact as long as no error is left.
+    /// Adds all that `other` holds. Both mostly hold their parts in order of magnitude, so like is added to like: fewer
+    /// steps than adding one part after the other, and as exact as long as no error is left.
     #[inline]
     pub fn merge(&mut self, other: &Self) {
         let ([a, b, c], [x, y, z]) = (self.parts, other.parts);

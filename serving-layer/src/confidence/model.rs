@@ -129,9 +129,8 @@ impl Model {
         }
         let score = score.unwrap_or_else(|| outlook.missing().none());
         Assessment {
-            // Rounded down: what is not complete is not told as complete.
-            completeness: (outlook.completeness() * COMPLETENESS_UNITS).floor() / COMPLETENESS_UNITS,
-            confidence_score: ((score * SCORE_UNITS).round() / SCORE_UNITS).clamp(0.0, SCORE_MAX),
+            completeness: rounded_down(outlook.completeness(), COMPLETENESS_UNITS),
+            confidence_score: rounded_down(score.clamp(0.0, SCORE_MAX), SCORE_UNITS),
             calibrated: self.labels >= LABELS_MIN && outlook.learned(),
         }
     }
@@ -147,6 +146,12 @@ impl Model {
     fn level(&self) -> f64 {
         if self.level.is_finite() { self.level.clamp(0.001, SCORE_MAX) } else { LEVEL }
     }
+}
+
+/// What is not complete is not told as complete, nor more trust than there is. A number of so many decimals stays as it is.
+fn rounded_down(value: f64, units: f64) -> f64 {
+    const ERROR: f64 = 1e-9;
+    (value * units + ERROR).floor() / units
 }
 
 fn widen(interval: Option<Interval>, error: f64) -> Option<Interval> {

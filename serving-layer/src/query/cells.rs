@@ -3,6 +3,8 @@
 //! Owns the passes over the segments. Does not own what counts in a segment (`segments`), how cells add up (`merge`,
 //! `points`), nor where raw readings come from (`raw`).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use batch_layer::ViewCells;
 use schemas::epoch::{SeriesState, Snapshot};
 use schemas::history::StoredReading;
@@ -155,9 +157,10 @@ impl<'a> Collector<'a> {
     /// Merges all series, on all processors where they have many cells; what partials can't tell is returned.
     fn merge(&self, segment: &Segment<'_>, cells: &ViewCells, form: Form, points: &mut [Points]) -> Result<Wanted> {
         let mut series: Vec<(SeriesId, &mut Points)> = self.series.iter().copied().zip(points).collect();
-        let parts = self.serving.parts(segment.cells_at_most(series.len(), self.base), CELLS_LEAST);
+        let parts = self.serving.parts(segment.cells_about(series.len(), self.base), CELLS_LEAST);
+        let made = AtomicUsize::new(series.iter().map(|(_, points)| points.len()).sum());
         let mut wanted = Wanted::new(self.base);
-        for part in spread(&mut series, parts, |series| self.merge_some(segment, cells, form, series)) {
+        for part in spread(&mut series, parts, |series| self.merge_some(segment, cells, form, series, &made)) {
             wanted.extend(part?);
         }
         Ok(wanted.sorted())
@@ -169,17 +172,17 @@ impl<'a> Collector<'a> {
         cells: &ViewCells,
         form: Form,
         series: &mut [(SeriesId, &mut Points)],
+        made: &AtomicUsize,
     ) -> Result<Wanted> {
         let asked = Asked { range: segment.range, step: self.step, base: self.base, told: form.told() };
         let mut merge = Merge::new(asked);
         let mut wanted = Wanted::new(self.base);
-        let mut made = series.iter().map(|(_, points)| points.len()).sum::<usize>();
         for (id, points) in series {
-            made -= points.len();
+            let before = points.len();
             let epochs = segment.epochs_of(*id).filter(|_| self.view != ViewKind::Batch);
             merge.series(cells.of(*id), epochs, points, |bucket| wanted.push(*id, bucket));
-            made += points.len();
-            bounded(made)?;
+            let more = points.len() - before;
+            bounded(made.fetch_add(more, Ordering::Relaxed) + more)?;
         }
         Ok(wanted)
     }

@@ -60,8 +60,8 @@ impl<'a> Segment<'a> {
         epochs.filter_map(move |e| e.of(series)).map(AsRef::as_ref)
     }
 
-    /// Cells that so many series have in it, at most.
-    pub(super) fn cells_at_most(&self, series: usize, base: Resolution) -> usize {
+    /// How many cells so many series have in it, about: a bucket counts once, though view and epochs may each have a cell.
+    pub(super) fn cells_about(&self, series: usize, base: Resolution) -> usize {
         let span = self.range.end.0.saturating_sub(self.range.start.0) / base.nanos();
         let buckets = usize::try_from(span).unwrap_or(usize::MAX).saturating_add(2);
         let counted =

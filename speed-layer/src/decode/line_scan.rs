@@ -90,7 +90,8 @@ impl<'a> Scanner<'a> {
 
     /// Reads a field's name and the `=` after it if the name is this one, which some line had.
     pub(super) fn expected_field_name(&mut self, expected: &[u8]) -> Option<&'a [u8]> {
-        let name = self.expected(expected, b'=')?;
+        // No field of a line has no name; those of spellings in parts have none, and raw bytes can look like these.
+        let name = self.expected(expected, b'=').filter(|name| !name.is_empty())?;
         self.at += 1;
         Some(name)
     }

@@ -24,7 +24,7 @@ pub(super) type Tag<'a> = (Cow<'a, str>, Cow<'a, str>);
 /// field, so that a small body could otherwise name gigabytes of keys.
 const KEY_BYTES_MAX: usize = 256 << 20;
 
-/// What a spelling in parts begins with: no line of line protocol does, as names hold no control characters.
+/// What a spelling in parts begins with: no good line of line protocol does, as names hold no control characters.
 const IN_PARTS: u8 = 0;
 
 /// Collects the rows of one body.

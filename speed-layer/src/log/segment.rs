@@ -137,7 +137,9 @@ pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared
     let file = options.open(&path).map_err(failed)?;
     // Real zeros, not a hole: a later sync then has no block map to write.
     match write_zeros_past_cache(&path, capacity) {
-        Err(error) if error.kind() == ErrorKind::InvalidInput => write_zeros(&file, capacity),
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            write_zeros(&file, capacity)
+        }
         done => done,
     }
     .map_err(failed)?;
@@ -146,7 +148,7 @@ pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared
     Ok(Prepared { file, path: path.clone(), number, capacity })
 }
 
-/// Zeros that nobody reads need no place in memory. An invalid input where the file system can't do that.
+/// Zeros that nobody reads need no place in memory. Fails as invalid or unsupported where the file system can't do that.
 #[cfg(target_os = "linux")]
 fn write_zeros_past_cache(path: &Path, capacity: u64) -> std::io::Result<()> {
     write_zeros(&OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?, capacity)
@@ -154,7 +156,7 @@ fn write_zeros_past_cache(path: &Path, capacity: u64) -> std::io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 fn write_zeros_past_cache(_: &Path, _: u64) -> std::io::Result<()> {
-    Err(ErrorKind::InvalidInput.into())
+    Err(ErrorKind::Unsupported.into())
 }
 
 fn write_zeros(file: &File, capacity: u64) -> std::io::Result<()> {

@@ -230,19 +230,19 @@ impl<S: Sink> Writer<S> {
         let current = current.as_mut().expect("room was made");
         let count = u32::try_from(frames.len()).expect("a group is smaller than the queue");
         buffer.clear();
-        buffer.resize(GROUP_HEADER, 0);
+        // The first group takes the segment's header along: its page is written at once.
+        buffer.extend_from_slice(current.header.as_deref().unwrap_or_default());
+        let (start, group) = (current.end - buffer.len() as u64, buffer.len());
+        buffer.resize(group + GROUP_HEADER, 0);
         frames.iter().for_each(|frame| frame.encode(buffer));
-        let len = (buffer.len() - GROUP_HEADER) as u64;
+        let len = (buffer.len() - group - GROUP_HEADER) as u64;
         let header = GroupHeader { len, first, frames: count, durable: current.durable };
-        buffer[..GROUP_HEADER].copy_from_slice(&header.encode(current.salt));
-        let end = current.end + buffer.len() as u64;
+        buffer[group..group + GROUP_HEADER].copy_from_slice(&header.encode(current.salt));
+        let end = start + buffer.len() as u64;
         // Zeros up to the page's end, which are there already: a page that is written in part is read first.
-        buffer.resize((end.next_multiple_of(PAGE) - current.end) as usize, 0);
+        buffer.resize((end.next_multiple_of(PAGE) - start) as usize, 0);
         let failed = |e| Error::io(format!("can't write {}", current.file.path.display()), e);
-        if let Some(header) = &current.header {
-            write_at(&current.file.file, header, 0).map_err(failed)?;
-        }
-        write_at(&current.file.file, buffer, current.end).map_err(failed)?;
+        write_at(&current.file.file, buffer, start).map_err(failed)?;
         current.header = None;
         current.end = end;
         match settings.durability {

@@ -1,5 +1,9 @@
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use futures::TryStreamExt;
 use object_store::{ObjectStoreExt, path::Path};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use schemas::cells::Cell;
 use schemas::history::{SCAN, StoredReading};
 use schemas::partial::Sketch;
@@ -9,7 +13,7 @@ use schemas::{Partial, TimeRange};
 use super::*;
 use crate::history::selection::SeriesSet;
 use crate::history::testing::{in_memory, random_arrivals, random_stretches, reading, rows, sorted, store_file, wants};
-use crate::history::write::encode_cells;
+use crate::history::write::{Bounds, encode_cells};
 
 async fn scanned(objects: &Objects, file: &Arc<FileRef>, selection: &Selection) -> Result<Vec<StoredReading>> {
     let batches: Vec<RecordBatch> = scan(objects.clone(), Arc::clone(file), selection.clone()).try_collect().await?;
@@ -79,13 +83,61 @@ async fn pages_that_cannot_match_are_not_read() {
     let file = store_file(&objects, &readings).await;
     let builder = open(&objects, &file.object).await.expect("opens");
     let extent = extents(&builder, "").expect("statistics").remove(0);
-    let matching = |selection| pages_matching(&builder, "", 0, &extent, &selection).expect("an index");
+    let matching =
+        |selection| pages_matching(&builder, "", (0, &extent), &selection).expect("reads").expect("an index");
     assert_eq!(matching(selection(Some(&[3]), 0, 5_000, None)), [8_192..16_384, 16_384..24_576]);
     assert_eq!(matching(selection(Some(&[0, 19]), 0, 5_000, None)), [0..8_192, 90_112..98_304, 98_304..100_000]);
     let stretches = SeriesSet::Stretches([(SeriesId(19), TimeRange::new(4_999, 6_000))].into());
     let late = Selection { series: stretches, ..selection(None, 4_999, 6_000, None) };
     assert_eq!(matching(late.clone()), [90_112..98_304, 98_304..100_000]);
     assert_eq!(scanned(&objects, &file, &late).await.expect("reads"), readings[99_999..]);
+}
+
+#[tokio::test]
+async fn row_groups_that_match_in_part_as_a_whole_and_not_at_all_are_read_together() {
+    let (objects, _) = in_memory();
+    let readings: Vec<_> =
+        (0..400_000_u64).map(|i| reading(i / 1_000, i64::try_from(i % 1_000).expect("small"), i, i as f64)).collect();
+    let file = store_file(&objects, &readings).await;
+    for (first, last) in [(131, 300), (0, 262), (140, 150), (300, 399), (393, 500)] {
+        let series = SeriesSet::Between(SeriesId(first), SeriesId(last));
+        let selection = Selection { series, ..selection(None, 0, 1_000, None) };
+        let expected: Vec<_> = readings.iter().filter(|r| wants(&selection, r)).copied().collect();
+        assert!(!expected.is_empty());
+        assert_eq!(scanned(&objects, &file, &selection).await.expect("reads"), expected, "{first} to {last}");
+    }
+}
+
+/// Files from before pages had an index, and from before values were decimals.
+#[tokio::test]
+async fn files_of_other_writers_are_read() {
+    let readings = sorted(random_arrivals(&mut fastrand::Rng::with_seed(5), 20_000));
+    let batch = crate::history::testing::hot(&readings);
+    let millis = cast(batch.column(2), &DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))).expect("casts");
+    let fields = ["series_id", "event_time", "arrival_time", "value", "position"]
+        .map(|name| READINGS.field_with_name(name).expect("a column of readings").clone());
+    let columns = vec![batch.column(0), batch.column(1), &millis, batch.column(3), batch.column(4)];
+    let schema = Arc::new(Schema::new(fields.to_vec()));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns.into_iter().cloned().collect()).expect("fits");
+    for offsets_untold in [true, false] {
+        let properties = WriterProperties::builder()
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(offsets_untold)
+            .set_data_page_row_count_limit(1_000)
+            .set_max_row_group_row_count(Some(8_000))
+            .build();
+        let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties)).expect("opens");
+        writer.write(&batch).expect("writes");
+        let (objects, bounds) = (in_memory().0, Bounds::of(&readings).expect("not empty"));
+        let bytes = writer.into_inner().expect("finishes").into();
+        let object = objects.put(ObjectKind::Readings, WHOLE, LogPosition(1), bytes).await.expect("puts");
+        let file = Arc::new(bounds.file(object));
+        for selection in [Selection::ALL, selection(Some(&[0, 1, 3]), -5_000, 3_000, Some(5_000))] {
+            let expected: Vec<_> = readings.iter().filter(|r| wants(&selection, r)).copied().collect();
+            assert!(!expected.is_empty());
+            assert_eq!(scanned(&objects, &file, &selection).await.expect("reads"), expected, "{selection:?}");
+        }
+    }
 }
 
 /// OBJ-1: whatever single byte is damaged, no read answers wrongly.

@@ -15,7 +15,9 @@ use crate::error::Result;
 
 /// Rows of a row group of readings: enough to compress well, few enough to decode in a few milliseconds.
 const READINGS_GROUP: usize = 128 * 1024;
-/// Rows of a page: who asks for one series reads one or two of them.
+/// Bytes of distinct tags at which a row group ends: whoever reads one name reads all of its dictionary.
+const TAGS_BYTES: usize = 16 << 20;
+/// Rows of a page: who asks for one series reads one or two of them, which is worth what small pages cost the compressor.
 const READINGS_PAGE: usize = 8 * 1024;
 /// Rows from which a row group of readings ends with its metric: who asks for one metric decodes little else.
 const METRIC_GROUP: usize = 16 * 1024;
@@ -93,12 +95,12 @@ impl ReadingsWriter {
             Some(group) => group,
             none => none.insert(Group::new(&self.groups, self.file.flushed_row_groups().len())?),
         };
-        let (now, rest) = readings.split_at(readings.len().min(CHUNK).min(READINGS_GROUP - group.rows));
-        group.push(now, key)?;
-        if group.rows == READINGS_GROUP {
+        let room = readings.len().min(CHUNK).min(READINGS_GROUP - group.rows);
+        let taken = group.push(&readings[..room], key)?;
+        if group.rows == READINGS_GROUP || group.tags.bytes() >= TAGS_BYTES {
             self.end_group()?;
         }
-        Ok(rest)
+        Ok(&readings[taken..])
     }
 
     fn end_group(&mut self) -> Result<()> {
@@ -142,22 +144,28 @@ impl Group {
         Ok(Self { numbers: numbers.map(|(_, writer)| writer).collect(), metrics, devices, tags, rows: 0 })
     }
 
-    fn push<'a>(&mut self, readings: &[StoredReading], key: impl Fn(SeriesId) -> &'a SeriesKey) -> Result<()> {
+    /// Takes readings until there are enough tags; returns how many.
+    fn push<'a>(&mut self, readings: &[StoredReading], key: impl Fn(SeriesId) -> &'a SeriesKey) -> Result<usize> {
+        let mut taken = 0;
         for run in readings.chunk_by(|a, b| a.series == b.series) {
             let key = key(run[0].series);
             self.metrics.push(Some(key.metric()), run.len());
             self.devices.push(key.device_id().as_deref(), run.len());
             self.tags.push(Some(&key.tags_json()), run.len());
+            taken += run.len();
+            if self.tags.bytes() >= TAGS_BYTES {
+                break;
+            }
         }
-        let batch = readings_to_batch(readings);
+        let batch = readings_to_batch(&readings[..taken]);
         for ((field, column), writer) in batch.schema().fields().iter().zip(batch.columns()).zip(&mut self.numbers) {
             // No column is nested: each has one leaf.
             for leaf in compute_leaves(field, column).map_err(failed)? {
                 writer.write(&leaf).map_err(failed)?;
             }
         }
-        self.rows += readings.len();
-        Ok(())
+        self.rows += taken;
+        Ok(taken)
     }
 
     fn append_to(self, file: &mut SerializedFileWriter<Vec<u8>>) -> Result<()> {

@@ -5,7 +5,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use schemas::cells::Cell;
 use schemas::epoch::Tail;
-use schemas::history::{ReadingColumns, StoredCell, StoredReading, batch_to_cells, batch_to_series, scanned};
+use schemas::history::{ReadingColumns, StoredCell, StoredReading, batch_to_cells, batch_to_series, places, scanned};
 use schemas::partial::Sketch;
 use schemas::time::MILLISECOND;
 use schemas::{ArrivalTime, LogPosition, Partial, SeriesId, SeriesKey};
@@ -136,9 +136,10 @@ fn each_reading_is_named() {
         })
         .collect();
     let key = |id: SeriesId| &names[usize::try_from(id.0).expect("few")];
-    for rows in [0, 1, 5_000, 300_000] {
+    // None, one, many names and nulls in turns, long runs of null, several row groups.
+    for (rows, series) in [(0, 1), (1, 1), (5_000, 700), (20_000, 1), (300_000, 700)] {
         let readings: Vec<_> =
-            (0..rows).map(|i| reading(i * 700 / 300_000, i64::try_from(i).expect("small"), i)).collect();
+            (0..rows).map(|i| reading(i * series / rows, i64::try_from(i).expect("small"), i)).collect();
         let (footer, batches) = decode(encode_readings(&readings, key).expect("encodes"));
         let mut next = readings.iter();
         for batch in &batches {
@@ -157,6 +158,20 @@ fn each_reading_is_named() {
             let metric = group.column(1).statistics().expect("short");
             assert!([b"humidity".as_slice(), b"temperature"].contains(&metric.min_bytes_opt().expect("not null")));
             assert_eq!(metric.null_count_opt(), Some(0));
+            assert_eq!(group.column(3).statistics().is_none(), series > 1, "long tags are not told");
         }
     }
+}
+
+#[test]
+fn long_tags_end_a_row_group() {
+    let key = |i: u64| SeriesKey::new("m", &[("note", &format!("{i}{}", "x".repeat(1_000)))]).expect("valid");
+    let keys: Vec<SeriesKey> = (0..40_000).map(key).collect();
+    let readings: Vec<_> = (0..40_000).map(|i| reading(i, 5, i)).collect();
+    let key = |id: SeriesId| &keys[usize::try_from(id.0).expect("few")];
+    let (footer, batches) = decode(encode_readings(&readings, key).expect("encodes"));
+    let groups: Vec<i64> = footer.row_groups().iter().map(|g| g.num_rows()).collect();
+    assert!(groups.len() == 3 && groups.iter().all(|rows| *rows < 17_000), "{groups:?}");
+    let rows: Vec<u64> = batches.iter().flat_map(|b| places(b).expect("columns").0.to_vec()).collect();
+    assert!(rows.into_iter().eq(0..40_000));
 }

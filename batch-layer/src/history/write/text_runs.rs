@@ -25,11 +25,11 @@ const STATISTICS_BYTES: usize = 64;
 /// The rows of one column in one row group.
 #[derive(Debug, Default)]
 pub(super) struct TextRuns {
-    /// The distinct texts in the order in which they came.
-    texts: Vec<Box<str>>,
+    /// The distinct texts, numbered in the order in which they came.
     numbers: HashMap<Box<str>, u32>,
     /// The text's number and how many rows; `None` of null.
     runs: Vec<(Option<u32>, u64)>,
+    bytes: usize,
 }
 
 impl TextRuns {
@@ -43,18 +43,25 @@ impl TextRuns {
     }
 
     fn number(&mut self, text: &str) -> u32 {
-        if let Some((Some(last), _)) = self.runs.last()
-            && *self.texts[*last as usize] == *text
-        {
-            return *last;
-        }
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
-        let number = u32::try_from(self.texts.len()).expect("a row group has fewer rows than 2^32");
-        self.texts.push(text.into());
+        let number = u32::try_from(self.numbers.len()).expect("a row group has fewer rows than 2^32");
         self.numbers.insert(text.into(), number);
+        self.bytes += text.len();
         number
+    }
+
+    /// Bytes of all distinct texts.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The distinct texts in the order of their numbers.
+    fn texts(&self) -> Vec<&str> {
+        let mut texts = vec![""; self.numbers.len()];
+        self.numbers.iter().for_each(|(text, number)| texts[*number as usize] = text);
+        texts
     }
 
     /// The chunk of this column, and what the file's footer says of it.
@@ -96,12 +103,12 @@ impl TextRuns {
 
     /// All distinct texts, each behind its length.
     fn dictionary_page(&self) -> Result<CompressedPage> {
-        let mut plain = Vec::new();
-        for text in &self.texts {
+        let (texts, mut plain) = (self.texts(), Vec::new());
+        for text in &texts {
             plain.extend_from_slice(&u32::try_from(text.len())?.to_le_bytes());
             plain.extend_from_slice(text.as_bytes());
         }
-        let num_values = u32::try_from(self.texts.len())?;
+        let num_values = u32::try_from(texts.len())?;
         let page = |buf| Page::DictionaryPage { buf, num_values, encoding: Encoding::PLAIN, is_sorted: false };
         compressed(&plain, page)
     }
@@ -114,7 +121,7 @@ impl TextRuns {
             plain.extend_from_slice(&u32::try_from(levels.len())?.to_le_bytes());
             plain.extend_from_slice(&levels);
         }
-        let greatest = self.texts.len().saturating_sub(1) as u32;
+        let greatest = self.numbers.len().saturating_sub(1) as u32;
         let bits = (u32::BITS - greatest.leading_zeros()).max(1);
         plain.push(bits as u8);
         let numbers = self.runs.iter().filter_map(|(number, rows)| Some(((*number)?, *rows)));
@@ -132,10 +139,11 @@ impl TextRuns {
 
     /// Least and greatest text, if all are short.
     fn statistics(&self) -> Option<Statistics> {
-        let short = self.texts.iter().all(|text| text.len() <= STATISTICS_BYTES);
+        let texts = || self.numbers.keys();
+        let short = texts().all(|text| text.len() <= STATISTICS_BYTES);
         let bound = |text: Option<&Box<str>>| text.map(|text| ByteArray::from(&**text));
         let nulls = self.runs.iter().filter(|(number, _)| number.is_none()).map(|(_, rows)| rows).sum();
-        let (least, greatest) = (bound(self.texts.iter().min()), bound(self.texts.iter().max()));
+        let (least, greatest) = (bound(texts().min()), bound(texts().max()));
         short.then(|| Statistics::byte_array(least, greatest, None, Some(nulls), false))
     }
 }

@@ -215,6 +215,20 @@ fn time_and_memory_are_linear() {
     }
 }
 
+/// What other forms taught is no line, whatever its bytes are.
+#[test]
+fn a_spelling_in_parts_is_no_line() {
+    let spellings = Spellings::default();
+    let json = br#"{"metric":"a","device_id":"d","value":1}"#;
+    let known = decode_known(Format::Json, json, &super::OPTIONS, &spellings).expect("a document");
+    let prefix = known.spelled[0].prefix.clone();
+    spellings.learn(known.spelled, &[SeriesId::new(0, 0)]);
+    let line = [&prefix, b" =5 1".as_slice()].concat();
+    let decoded = decode_known(Format::LineProtocol, &line, &super::OPTIONS, &spellings).expect("lines");
+    assert_eq!((decoded.series.len(), decoded.rejected), (0, 1));
+    assert!(decoded.errors[0].reason.contains("has no name"), "{:?}", decoded.errors);
+}
+
 #[test]
 fn a_spelling_that_was_learned_needs_no_key() {
     let (spellings, body) = (Spellings::default(), b"m,b=1,a=2 value=1,x=2 1\nbad line\nm,a=2 y=\"text\",x=3 2");
