@@ -110,11 +110,6 @@ impl ReadingsWriter {
         Ok(())
     }
 
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.bounds.is_none()
-    }
-
     /// The file and what it holds; `None` of no rows.
     ///
     /// # Errors
