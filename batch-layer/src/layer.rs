@@ -15,7 +15,7 @@ use schemas::gap::{Gap, GapHook};
 use schemas::history::StoredCell;
 use schemas::lateness::LatenessTable;
 use schemas::view::{HistoryVersion, ViewRef};
-use schemas::{Clock, SeriesId, TimeRange};
+use schemas::{Clock, LogPosition, SeriesId, TimeRange};
 use tokio::sync::{Mutex, Notify};
 
 use crate::catalog::{Catalog, EpochRow, PublishCommit};
@@ -29,8 +29,9 @@ use crate::{flush, store};
 
 /// Takes over each new version of the batch side.
 pub trait Adopter: Send + Sync + std::fmt::Debug {
-    /// `version` is current now; `restored` are epochs that its views do not count although earlier ones did.
-    fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>);
+    /// `version` is current now. `epochs` are told anew: those that its views do not count although earlier ones did,
+    /// or the one that a flush made history, without its doubts.
+    fn adopt(&self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>);
 }
 
 /// The working parts that the layer is given.
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     /// Held from the first file written to the version adopted.
     committing: Mutex<()>,
     /// What DataFusion plans run in.
-    tasks: Arc<TaskContext>,
+    pub(crate) tasks: Arc<TaskContext>,
     pub(crate) views: ViewCache,
     /// Wakes the runner.
     pub(crate) wake: Notify,
@@ -191,13 +192,21 @@ impl BatchLayer {
         if sealed.epoch.last <= self.version().flushed {
             return Ok(());
         }
-        let commit = flush::write(&self.inner, self.version(), &sealed).await?;
+        let version = self.version();
+        let settled = flush::settle(&self.inner, &version, &sealed).await;
+        let commit = flush::write(&self.inner, version, &settled).await?;
         let readings = commit.readings;
         self.reach(Gap::EpochWritten)?;
         self.or_reload(self.inner.catalog.commit_flush(commit).await).await?;
         self.reach(Gap::FlushCommitted)?;
         self.inner.components.metrics.flushed.inc_by(readings);
-        self.adopt(Vec::new()).await
+        self.adopt(vec![Arc::clone(&settled.epoch)]).await
+    }
+
+    /// What history counted of late readings (sorted by series and event time) before a log position: each with its last
+    /// value then, if any. `None` where finding out would take too long, or fails.
+    pub async fn look_up(&self, readings: &[(SeriesId, i64)], before: LogPosition) -> Option<flush::Found> {
+        flush::look_up(&self.inner, &self.version(), readings, before, 0).await
     }
 
     /// Makes views current, all at once; returns the generation.
@@ -221,7 +230,7 @@ impl BatchLayer {
         let number = self.or_reload(reverted).await?;
         self.reach(Gap::GenerationCommitted)?;
         let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
-        self.adopt(epochs).await?;
+        self.adopt(epochs.into_iter().map(Arc::new).collect()).await?;
         Ok(number)
     }
 
@@ -268,12 +277,12 @@ impl BatchLayer {
     }
 
     /// Loads the version that the catalog holds and has it taken over.
-    async fn adopt(&self, restored: Vec<Epoch>) -> Result<()> {
+    async fn adopt(&self, epochs: Vec<Arc<Epoch>>) -> Result<()> {
         let version = Arc::new(self.inner.catalog.load_version().await?);
         *self.inner.version.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&version);
         self.show_version(&version);
         if let Some(adopter) = self.inner.adopter.get() {
-            adopter.adopt(version, restored);
+            adopter.adopt(version, epochs);
         }
         Ok(())
     }

@@ -15,11 +15,20 @@ pub struct JobLabels {
     pub outcome: &'static str,
 }
 
+/// What became of late readings of which the speed layer could not tell whether they are new.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DoubtLabels {
+    /// What was found, or why nobody looked.
+    pub outcome: &'static str,
+}
+
 /// Handles of all counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Readings (arrivals) written to history.
     pub flushed: Counter,
+    /// Late readings looked up in history when they were flushed, by what was found.
+    pub doubts: Family<DoubtLabels, Counter>,
     /// Generations published.
     pub publishes: Counter,
     /// The current generation.
@@ -40,6 +49,8 @@ impl Metrics {
         let metrics = Self::default();
         let batch = registry.sub_registry_with_prefix("weir_batch");
         batch.register("readings_flushed", "Arrivals written to history", metrics.flushed.clone());
+        let doubts = "Late readings of which memory could not tell whether they are new, by what history said";
+        batch.register("readings_doubtful", doubts, metrics.doubts.clone());
         batch.register("publishes", "Generations published", metrics.publishes.clone());
         batch.register("generation", "The current generation", metrics.generation.clone());
         batch.register(
@@ -55,5 +66,12 @@ impl Metrics {
             metrics.objects_deleted.clone(),
         );
         metrics
+    }
+
+    /// Counts `n` late readings of which this was found.
+    pub(crate) fn doubts(&self, outcome: &'static str, n: usize) {
+        if n > 0 {
+            self.doubts.get_or_create(&DoubtLabels { outcome }).inc_by(n as u64);
+        }
     }
 }

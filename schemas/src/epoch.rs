@@ -2,9 +2,9 @@
 //!
 //! Owns the columns of hot readings, the partials made from them, and which buckets are *disordered* (may count an
 //! identity that an earlier epoch or history counted too). Does not own the decision whether an older reading is new:
-//! the shard knows what else exists and says so ([`Arrival`]).
+//! the shard knows what else exists and says so ([`Arrival`]); a flush looks up what nobody knew ([`Epoch::settled`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bucket::Resolution;
@@ -23,7 +23,11 @@ pub enum Arrival {
     Newest,
     /// Older, and certainly not counted outside this epoch.
     OutOfOrder,
-    /// Older, and counted outside this epoch, or nobody knows: its bucket becomes disordered.
+    /// Counted by an earlier epoch, with the same value: no cell of this epoch counts it.
+    Repeated,
+    /// Counted by an earlier epoch, with another value: its bucket becomes disordered.
+    Corrected,
+    /// Older, and nobody knows whether it was counted before: its bucket is disordered until a flush has looked it up.
     Doubtful,
 }
 
@@ -49,10 +53,42 @@ pub struct SeriesEpoch {
     run: Vec<HotReading>,
     /// The others, by (time, order of arrival); of one event time all are later arrivals than that in the run.
     late: BTreeMap<(i64, u32), (f64, u32)>,
-    /// Partials of the readings of this epoch, each identity once, sorted by bucket.
+    /// Partials of the readings of this epoch that are not repeated, each identity once, sorted by bucket.
     cells: Vec<Cell>,
-    /// Starts of buckets that must be resolved from raw readings, sorted.
+    /// `None` where nothing was counted before: mostly.
+    overlaps: Option<Box<Overlaps>>,
+}
+
+/// What of a part of a series was, or may have been, counted before.
+#[derive(Debug, Clone, Default)]
+struct Overlaps {
+    /// Starts of buckets that must be resolved from raw readings, sorted: those of corrections and of doubtful readings.
     disordered: Vec<i64>,
+    /// Starts of the buckets of corrections.
+    corrected: BTreeSet<i64>,
+    /// Event times of doubtful readings.
+    doubts: BTreeSet<i64>,
+    /// Event times of repeated readings.
+    repeated: BTreeSet<i64>,
+}
+
+/// Adds `value` to a sorted list, once.
+fn insert_once(list: &mut Vec<i64>, value: i64) {
+    if let Err(at) = list.binary_search(&value) {
+        list.insert(at, value);
+    }
+}
+
+impl Overlaps {
+    fn correct(&mut self, bucket: i64) {
+        self.corrected.insert(bucket);
+        insert_once(&mut self.disordered, bucket);
+    }
+
+    fn doubt(&mut self, time: i64, bucket: i64) {
+        self.doubts.insert(time);
+        insert_once(&mut self.disordered, bucket);
+    }
 }
 
 impl SeriesEpoch {
@@ -64,7 +100,11 @@ impl SeriesEpoch {
 
     /// What remains of a series after its readings were released.
     pub fn from_cells(cells: Vec<Cell>, disordered: Vec<i64>) -> Self {
-        Self { run: Vec::new(), late: BTreeMap::new(), cells, disordered }
+        let overlaps = (!disordered.is_empty()).then(|| {
+            let corrected = disordered.iter().copied().collect();
+            Box::new(Overlaps { disordered, corrected, ..Overlaps::default() })
+        });
+        Self { run: Vec::new(), late: BTreeMap::new(), cells, overlaps }
     }
 
     /// Counts a reading of frame `frame`.
@@ -76,14 +116,37 @@ impl SeriesEpoch {
             return self.count(bucket, time, value);
         }
         if self.insert_old(reading) {
-            return self.recount(bucket, base);
+            return self.count_again(time, bucket, base, arrival);
+        }
+        match arrival {
+            Arrival::Repeated => {
+                self.overlaps_mut().repeated.insert(time);
+                return;
+            }
+            Arrival::Corrected => self.overlaps_mut().correct(bucket),
+            Arrival::Doubtful => self.overlaps_mut().doubt(time, bucket),
+            Arrival::Newest | Arrival::OutOfOrder => {}
         }
         self.count(bucket, time, value);
-        if arrival == Arrival::Doubtful
-            && let Err(at) = self.disordered.binary_search(&bucket)
+    }
+
+    /// Counts an identity that this epoch holds already.
+    fn count_again(&mut self, time: i64, bucket: i64, base: Resolution, arrival: Arrival) {
+        if let Some(overlaps) = &mut self.overlaps
+            && overlaps.repeated.contains(&time)
         {
-            self.disordered.insert(at, bucket);
+            if arrival == Arrival::Repeated {
+                return;
+            }
+            // It no longer says what was counted before, as far as anyone knows.
+            overlaps.repeated.remove(&time);
+            overlaps.correct(bucket);
         }
+        self.recount(bucket, base);
+    }
+
+    fn overlaps_mut(&mut self) -> &mut Overlaps {
+        self.overlaps.get_or_insert_default()
     }
 
     /// The start of the bucket that holds `time`: mostly the last one, which needs no division.
@@ -124,9 +187,12 @@ impl SeriesEpoch {
         !self.late.is_empty() && self.late.range((time, 0)..=(time, u32::MAX)).next().is_some()
     }
 
-    /// Whether a reading of this event time is among the hot ones.
-    pub fn contains(&self, time: i64) -> bool {
-        self.run.binary_search_by_key(&time, |r| r.time).is_ok() || self.is_late(time)
+    /// The value of the last arrival of this event time among the hot readings.
+    pub fn value_at(&self, time: i64) -> Option<f64> {
+        if let Some((_, (value, _))) = self.late.range((time, 0)..=(time, u32::MAX)).next_back() {
+            return Some(*value);
+        }
+        self.run.binary_search_by_key(&time, |r| r.time).ok().map(|at| self.run[at].value)
     }
 
     fn count(&mut self, bucket: i64, time: i64, value: f64) {
@@ -143,10 +209,23 @@ impl SeriesEpoch {
 
     /// A correction can't be subtracted from extremes: the cell is made anew from this epoch's own readings.
     fn recount(&mut self, bucket: i64, base: Resolution) {
-        let readings = self.resolved(base.bucket(EventTime(bucket))).into_iter().map(|r| (r.time, r.value));
-        let partial = Partial::of_all(readings).expect("the bucket holds the correction at least");
-        let i = self.cells.binary_search_by_key(&bucket, |c| c.bucket).expect("a known reading has a cell");
-        self.cells[i].partial = partial;
+        let readings = self.counted(base.bucket(EventTime(bucket)));
+        let partial = Partial::of_all(readings.into_iter().map(|r| (r.time, r.value)));
+        match (self.cells.binary_search_by_key(&bucket, |c| c.bucket), partial) {
+            (Ok(i), Some(partial)) => self.cells[i].partial = partial,
+            (Ok(i), None) => drop(self.cells.remove(i)),
+            (Err(i), Some(partial)) => self.cells.insert(i, Cell { bucket, partial }),
+            (Err(_), None) => {}
+        }
+    }
+
+    /// The readings inside `range` that cells of this epoch count, each event time once, sorted by event time.
+    pub fn counted(&self, range: TimeRange) -> Vec<HotReading> {
+        let mut readings = self.resolved(range);
+        if let Some(overlaps) = &self.overlaps {
+            readings.retain(|r| !overlaps.repeated.contains(&{ r.time }));
+        }
+        readings
     }
 
     /// The readings inside `range`, each event time once (the last arrival), sorted by event time.
@@ -195,7 +274,37 @@ impl SeriesEpoch {
 
     /// Starts of the disordered buckets, sorted.
     pub fn disordered(&self) -> &[i64] {
-        &self.disordered
+        self.overlaps.as_ref().map_or(&[], |overlaps| &overlaps.disordered)
+    }
+
+    /// Event times of readings of which nobody knows whether they were counted before, in order.
+    pub fn doubts(&self) -> impl Iterator<Item = i64> {
+        self.overlaps.iter().flat_map(|overlaps| overlaps.doubts.iter().copied())
+    }
+
+    /// Takes over what history says of doubtful readings: event times, each with the last value that was counted before
+    /// this epoch, if any.
+    pub fn settle(&mut self, found: impl IntoIterator<Item = (i64, Option<f64>)>, base: Resolution) {
+        let bucket = |time: i64| base.floor(EventTime(time)).0;
+        for (time, before) in found {
+            if !self.overlaps_mut().doubts.remove(&time) {
+                continue;
+            }
+            let now = self.value_at(time).map(f64::to_bits);
+            match before.map(f64::to_bits) {
+                None => {}
+                before if before == now => {
+                    self.overlaps_mut().repeated.insert(time);
+                    self.recount(bucket(time), base);
+                }
+                Some(_) => self.overlaps_mut().correct(bucket(time)),
+            }
+        }
+        let Overlaps { disordered, corrected, doubts, .. } = self.overlaps_mut();
+        disordered.clear();
+        disordered.extend(corrected.iter().copied().chain(doubts.iter().copied().map(bucket)));
+        disordered.sort_unstable();
+        disordered.dedup();
     }
 
     /// The least and greatest event time among the hot readings.
@@ -210,7 +319,7 @@ impl SeriesEpoch {
 
     /// The same cells without the readings.
     fn released(&self) -> Self {
-        Self::from_cells(self.cells.clone(), self.disordered.clone())
+        Self::from_cells(self.cells.clone(), self.disordered().to_vec())
     }
 }
 
@@ -358,6 +467,19 @@ impl Epoch {
         }
     }
 
+    /// The same epoch after history was asked about all doubtful readings, its readings being in memory. `found`, sorted
+    /// by series and event time, are the doubtful readings, each with the last value that was counted before, if any.
+    pub fn settled(&self, found: &[(SeriesId, i64, Option<f64>)], base: Resolution) -> Self {
+        let mut settled = self.clone();
+        for of_one in found.chunk_by(|a, b| a.0 == b.0) {
+            if let Ok(at) = settled.series.binary_search_by_key(&of_one[0].0, |(id, _)| *id) {
+                let part = Arc::make_mut(&mut settled.series[at].1);
+                part.settle(of_one.iter().map(|(_, time, before)| (*time, *before)), base);
+            }
+        }
+        settled
+    }
+
     /// The log position of a hot reading.
     pub fn position(&self, frame: u32) -> LogPosition {
         LogPosition(self.first.0 + u64::from(frame))
@@ -421,11 +543,78 @@ mod tests {
         assert_eq!((first.count, first.evaluate(Aggregate::Sum), first.min, first.max), (2, Some(3.0), 1.0, 2.0));
         assert!(series.disordered().is_empty(), "the doubt was settled by this epoch");
         series.insert(3, 1.0, 3, base(), Arrival::Doubtful);
-        assert_eq!(series.disordered(), [0]);
+        assert_eq!((series.disordered(), series.doubts().collect::<Vec<_>>()), ([0].as_slice(), vec![3]));
         assert_eq!(series.hot_len(), 6);
         let values: Vec<f64> = series.resolved(TimeRange::ALL).iter().map(|r| r.value).collect();
         assert_eq!(values, [2.0, 1.0, 1.0, 7.0]);
         assert_eq!(series.event_bounds(), Some((1, 15)));
+    }
+
+    /// Bucket and sum of each cell.
+    fn sums(part: &SeriesEpoch) -> Vec<(i64, f64)> {
+        part.cells().iter().map(|cell| (cell.bucket, cell.partial.sum.value())).collect()
+    }
+
+    #[test]
+    fn what_is_repeated_is_not_counted() {
+        let mut part = SeriesEpoch::default();
+        part.insert(25, 8.0, 0, base(), Arrival::Newest);
+        part.insert(1, 1.0, 0, base(), Arrival::Repeated);
+        part.insert(12, 2.0, 0, base(), Arrival::OutOfOrder);
+        part.insert(13, 4.0, 0, base(), Arrival::Repeated);
+        part.insert(13, 4.0, 1, base(), Arrival::Repeated);
+        assert_eq!((sums(&part), part.hot_len()), (vec![(10, 2.0), (20, 8.0)], 5));
+        // A correction inside the epoch counts anew, without what is repeated beside it.
+        part.insert(12, 3.0, 2, base(), Arrival::OutOfOrder);
+        assert_eq!((sums(&part), part.disordered()), (vec![(10, 3.0), (20, 8.0)], [].as_slice()));
+        let counted: Vec<i64> = part.counted(TimeRange::ALL).iter().map(|r| r.time).collect();
+        assert_eq!(counted, [12, 25]);
+        // What was repeated and is corrected then, is counted twice: raw readings must tell.
+        part.insert(1, 5.0, 3, base(), Arrival::Corrected);
+        part.insert(13, 4.0, 3, base(), Arrival::Doubtful);
+        assert_eq!(sums(&part), [(0, 5.0), (10, 7.0), (20, 8.0)]);
+        assert_eq!((part.disordered(), part.doubts().count()), ([0, 10].as_slice(), 0));
+    }
+
+    #[test]
+    fn settling_drops_what_is_repeated_and_keeps_what_is_new() {
+        let mut part = SeriesEpoch::default();
+        for (time, value) in [(1, 1.0), (2, 2.0), (12, 4.0), (25, 8.0), (31, 16.0), (32, 32.0)] {
+            part.insert(time, value, 0, base(), Arrival::Doubtful);
+        }
+        part.insert(41, 64.0, 1, base(), Arrival::Corrected);
+        part.insert(1, 9.0, 2, base(), Arrival::Doubtful);
+        assert_eq!(part.disordered(), [0, 10, 20, 30, 40]);
+        let id = SeriesId::new(0, 1);
+        let epoch = Epoch {
+            first: LogPosition(1),
+            last: LogPosition(2),
+            arrivals: Arc::default(),
+            series: vec![(SeriesId::new(0, 0), Arc::default()), (id, Arc::new(part))],
+            quarantine: Vec::new(),
+            readings: 8,
+            event_bounds: Some((1, 41)),
+            hot: true,
+        };
+        let found = [
+            (SeriesId::new(0, 0), 1, Some(9.0)),
+            // The last arrival counts, and this is what it was before.
+            (id, 1, Some(9.0)),
+            (id, 2, None),
+            (id, 12, Some(4.0)),
+            (id, 31, Some(17.0)),
+            (id, 32, None),
+            // It was no doubt.
+            (id, 41, Some(64.0)),
+            (SeriesId::new(0, 2), 2, Some(2.0)),
+        ];
+        let settled = epoch.settled(&found, base());
+        let part = settled.of(id).expect("still there");
+        assert_eq!(sums(part), [(0, 2.0), (20, 8.0), (30, 48.0), (40, 64.0)]);
+        assert_eq!((part.disordered(), part.doubts().collect::<Vec<_>>()), ([20, 30, 40].as_slice(), vec![25]));
+        assert_eq!((part.hot_len(), epoch.of(id).map(|part| part.disordered().len())), (8, Some(5)));
+        let rest = settled.settled(&[(id, 25, None)], base()).released();
+        assert_eq!(rest.of(id).map(|part| part.disordered()), Some([30, 40].as_slice()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemas::epoch::Sealed;
+use schemas::{LogPosition, SeriesId};
 
 /// The batch side, as the speed layer sees it.
 #[async_trait]
@@ -19,4 +20,12 @@ pub trait HistorySink: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// Nothing of the epoch counts as history; it may be offered again.
     async fn flush(&self, epoch: Arc<Sealed>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+    /// What history counted of these readings (sorted by series and event time) before a log position: each with its last
+    /// value then, if any. `None` where it can't tell now.
+    async fn look_up(
+        &self,
+        readings: &[(SeriesId, i64)],
+        before: LogPosition,
+    ) -> Option<Vec<(SeriesId, i64, Option<f64>)>>;
 }

@@ -126,7 +126,7 @@ impl Shared {
     /// The same for those who will change the state.
     fn fold(&self) -> RwLockWriteGuard<'_, SpeedState> {
         let mut state = self.write();
-        self.tell(state.fold());
+        self.tell(&state.fold());
         state
     }
 
@@ -134,13 +134,15 @@ impl Shared {
         let (quarantined, folded) = self.write().take(first, frames);
         self.metrics.readings.inc_by(quarantined);
         self.metrics.quarantined.inc_by(quarantined);
-        self.tell(folded);
+        self.tell(&folded);
     }
 
-    fn tell(&self, folded: Folded) {
+    fn tell(&self, folded: &Folded) {
         self.metrics.readings.inc_by(folded.readings);
         self.metrics.out_of_order.inc_by(folded.out_of_order);
-        self.metrics.doubtful.inc_by(folded.doubtful);
+        self.metrics.repeated.inc_by(folded.repeated);
+        self.metrics.corrected.inc_by(folded.corrected);
+        self.metrics.doubtful.inc_by(folded.doubts.len() as u64);
     }
 }
 
@@ -265,9 +267,10 @@ impl SpeedLayer {
         state.tails(self.shared.registry.select(selector))
     }
 
-    /// Takes over a new version of the batch side; `restored` are epochs whose coverage a revert took back.
-    pub fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
-        self.shared.write().adopt(version, restored);
+    /// Takes over a new version of the batch side; `epochs` are told anew: those whose coverage a revert took
+    /// back, and those that became history, without their doubts.
+    pub fn adopt(&self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>) {
+        self.shared.write().adopt(version, epochs);
     }
 
     /// Seals the open epoch, whatever its age.
@@ -312,6 +315,17 @@ impl SpeedLayer {
             self.components.gaps.reached(Gap::BeforeLogTruncated).map_err(|e| Error::History(e.into()))?;
             self.log()?.truncate(sealed.epoch.last).await;
             flushed += 1;
+        }
+    }
+
+    /// Asks history about late readings of the open epoch of which memory can't tell whether they are new.
+    pub async fn settle(&self, sink: &dyn HistorySink) {
+        if !self.shared.folded().has_doubts() {
+            return;
+        }
+        let (epoch, doubts) = self.shared.write().take_doubts();
+        if let Some(found) = sink.look_up(&doubts, epoch).await {
+            self.shared.write().settle(epoch, &found);
         }
     }
 

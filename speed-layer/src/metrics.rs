@@ -23,7 +23,11 @@ pub struct Metrics {
     pub refused: Family<Reason, Counter>,
     /// Readings that arrived out of order.
     pub out_of_order: Counter,
-    /// Readings whose bucket became disordered.
+    /// Readings that say again what an epoch in memory counts.
+    pub repeated: Counter,
+    /// Readings that correct what an epoch in memory counts: their bucket became disordered.
+    pub corrected: Counter,
+    /// Readings of which memory can't tell whether they are new.
     pub doubtful: Counter,
     /// Readings too far in the future.
     pub quarantined: Counter,
@@ -52,6 +56,8 @@ impl Metrics {
             readings: Counter::default(),
             refused: Family::default(),
             out_of_order: Counter::default(),
+            repeated: Counter::default(),
+            corrected: Counter::default(),
             doubtful: Counter::default(),
             quarantined: Counter::default(),
             frames: Counter::default(),
@@ -71,7 +77,13 @@ impl Metrics {
             "Readings older than the newest of their series",
             metrics.out_of_order.clone(),
         );
-        speed.register("readings_doubtful", "Readings whose bucket became disordered", metrics.doubtful.clone());
+        speed.register("readings_repeated", "Readings counted before with the same value", metrics.repeated.clone());
+        speed.register("readings_corrected", "Readings counted before with another value", metrics.corrected.clone());
+        speed.register(
+            "readings_doubtful",
+            "Late readings of which memory can't tell whether they are new",
+            metrics.doubtful.clone(),
+        );
         speed.register("readings_quarantined", "Readings too far in the future", metrics.quarantined.clone());
         speed.register("log_frames", "Frames appended to the log", metrics.frames.clone());
         speed.register("log_sync_seconds", "Time of a log sync", metrics.sync_seconds.clone());

@@ -73,10 +73,11 @@ impl Life {
         match self.random.u8(..100) {
             0..46 => self.ingest(false).await,
             46..50 => self.crash_in(Gap::LogSynced).await,
-            50..55 => {
+            50..54 => {
                 self.engine().serving.speed.seal();
                 Ok("seal".to_owned())
             }
+            54 => self.settle().await,
             55..64 => self.flush().await,
             64..68 => {
                 self.clock.advance(5 * MINUTE);
@@ -145,6 +146,15 @@ impl Life {
             2 => (1 << 49) * if self.random.bool() { 1 } else { -1 },
             _ => self.random.i64(-100_000..100_000),
         }
+    }
+
+    /// Late readings that arrive while history is asked about those before them count as they should.
+    async fn settle(&mut self) -> anyhow::Result<String> {
+        for _ in 0..self.random.usize(1..4) {
+            self.ingest(false).await?;
+            self.engine().serving.speed.settle(self.engine().serving.sink.as_ref()).await;
+        }
+        Ok("settle".to_owned())
     }
 
     async fn flush(&mut self) -> anyhow::Result<String> {

@@ -6,16 +6,16 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use batch_layer::{Adopter, BatchLayer};
 use prometheus_client::registry::Registry;
-use schemas::Clock;
 use schemas::epoch::{Epoch, Sealed};
 use schemas::gap::{GapHook, NoGaps};
 use schemas::view::HistoryVersion;
+use schemas::{Clock, LogPosition, SeriesId};
 use serving_layer::Serving;
 use speed_layer::{HistorySink, Recovered, SpeedLayer};
 use tokio::task::JoinHandle;
@@ -66,6 +66,9 @@ impl Default for EngineComponents {
     }
 }
 
+/// Looking late readings up in history takes one part in so many of a processor at most.
+const SETTLE_PAUSE: u32 = 10;
+
 /// Hands sealed epochs from the speed layer to the batch layer.
 #[derive(Debug)]
 struct Flusher(BatchLayer);
@@ -75,6 +78,14 @@ impl HistorySink for Flusher {
     async fn flush(&self, epoch: Arc<Sealed>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.flush(epoch).await?)
     }
+
+    async fn look_up(
+        &self,
+        readings: &[(SeriesId, i64)],
+        before: LogPosition,
+    ) -> Option<Vec<(SeriesId, i64, Option<f64>)>> {
+        self.0.look_up(readings, before).await
+    }
 }
 
 /// Hands versions from the batch layer to the speed layer.
@@ -82,8 +93,8 @@ impl HistorySink for Flusher {
 struct Adopting(SpeedLayer);
 
 impl Adopter for Adopting {
-    fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
-        self.0.adopt(version, restored);
+    fn adopt(&self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>) {
+        self.0.adopt(version, epochs);
     }
 }
 
@@ -162,6 +173,14 @@ impl Engine {
                     tracing::warn!(%error, "a flush failed; it is tried again");
                     tokio::time::sleep(Duration::from_secs(2)).await;
                 }
+            }
+        }));
+        let serving = self.serving.clone();
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                let begun = Instant::now();
+                serving.speed.settle(serving.sink.as_ref()).await;
+                tokio::time::sleep(begun.elapsed() * SETTLE_PAUSE + Duration::from_millis(250)).await;
             }
         }));
         let batch = self.serving.batch.clone();

@@ -1,13 +1,14 @@
 //! Flush: a sealed epoch becomes files of history.
 //!
 //! ```text
-//! plan (pure) ─► files of readings, partials, series, quarantine ─► FlushCommit
+//! settle doubts ─► plan (pure) ─► files of readings, partials, series, quarantine ─► FlushCommit
 //! ```
 //!
 //! Owns which file a reading goes to. A partition with many readings of the epoch gets a file of its own; strays share
 //! one, so that a late reading does not make a file. Does not own the commit (layer), nor what is in memory.
 
 mod plan;
+mod settle;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::history::{encode_readings, encode_series};
 use crate::layer::{Inner, load_series};
 
 use plan::{FlushPlan, plan};
+pub(crate) use settle::{Found, look_up, settle};
 
 /// Files of series states are made into one when there are more.
 const SERIES_FILES_MAX: usize = 16;
@@ -163,7 +165,7 @@ fn encode_partials(epoch: &Epoch, base: Resolution) -> Result<Option<bytes::Byte
 fn stored_cell(series: SeriesId, part: &SeriesEpoch, cell: &Cell, base: Resolution) -> StoredCell {
     let mut cell = cell.clone();
     if cell.partial.count >= SKETCH_READINGS_MIN {
-        let readings = part.resolved(base.bucket(schemas::EventTime(cell.bucket)));
+        let readings = part.counted(base.bucket(schemas::EventTime(cell.bucket)));
         cell.partial.sketch = Some(Box::new(Sketch::of(readings.iter().map(|r| r.value))));
     }
     let disordered = part.disordered().binary_search(&cell.bucket).is_ok();

@@ -16,7 +16,7 @@ use schemas::gap::NoGaps;
 use schemas::query::QueryText;
 use schemas::time::{MINUTE, SECOND, parse_rfc3339};
 use schemas::view::HistoryVersion;
-use schemas::{ArrivalTime, Clock, SeriesKey, TimeRange};
+use schemas::{ArrivalTime, Clock, LogPosition, SeriesId, SeriesKey, TimeRange};
 use serde_json::{Value, json};
 use speed_layer::{HistorySink, Recovered, Rows, SeriesRef, SpeedLayer};
 
@@ -43,14 +43,18 @@ impl HistorySink for Flusher {
     async fn flush(&self, epoch: Arc<Sealed>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.flush(epoch).await?)
     }
+
+    async fn look_up(&self, _: &[(SeriesId, i64)], _: LogPosition) -> Option<Vec<(SeriesId, i64, Option<f64>)>> {
+        None
+    }
 }
 
 #[derive(Debug)]
 struct Adopting(SpeedLayer);
 
 impl Adopter for Adopting {
-    fn adopt(&self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
-        self.0.adopt(version, restored);
+    fn adopt(&self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>) {
+        self.0.adopt(version, epochs);
     }
 }
 

@@ -31,22 +31,29 @@ pub(crate) struct Incoming {
 }
 
 /// What counting readings added up to.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 pub(crate) struct Folded {
     pub(crate) readings: u64,
     /// Cells that there were not before.
     pub(crate) cells: u64,
     pub(crate) out_of_order: u64,
-    pub(crate) doubtful: u64,
+    pub(crate) repeated: u64,
+    pub(crate) corrected: u64,
+    /// Those of which memory can't tell whether they are new.
+    pub(crate) doubts: Vec<(SeriesId, i64)>,
     /// Least and greatest event time.
     pub(crate) bounds: Option<(i64, i64)>,
 }
 
 impl Folded {
-    fn count(&mut self, kind: Arrival, time: i64) {
+    fn count(&mut self, kind: Arrival, series: SeriesId, time: i64) {
         self.readings += 1;
         self.out_of_order += u64::from(kind != Arrival::Newest);
-        self.doubtful += u64::from(kind == Arrival::Doubtful);
+        self.repeated += u64::from(kind == Arrival::Repeated);
+        self.corrected += u64::from(kind == Arrival::Corrected);
+        if kind == Arrival::Doubtful {
+            self.doubts.push((series, time));
+        }
         self.bounds = Some(self.bounds.map_or((time, time), |(min, max)| (min.min(time), max.max(time))));
     }
 
@@ -54,7 +61,9 @@ impl Folded {
         self.readings += other.readings;
         self.cells += other.cells;
         self.out_of_order += other.out_of_order;
-        self.doubtful += other.doubtful;
+        self.repeated += other.repeated;
+        self.corrected += other.corrected;
+        self.doubts.extend(other.doubts);
         self.bounds = union(self.bounds, other.bounds);
     }
 }
@@ -65,7 +74,7 @@ pub(crate) struct Folding<'a> {
     pub(crate) base: Resolution,
     /// Arrival of each frame of the open epoch.
     pub(crate) arrivals: &'a [ArrivalTime],
-    /// The sealed epochs whose readings are in memory.
+    /// The sealed epochs, of which an unbroken run up to the newest has its readings in memory.
     pub(crate) hot: &'a VecDeque<Arc<Epoch>>,
 }
 
@@ -187,6 +196,13 @@ impl Shard {
         self.series[slot as usize].open.as_ref()
     }
 
+    /// Takes over what history says of doubtful readings of a series in the open epoch.
+    pub(crate) fn settle(&mut self, slot: u32, found: impl IntoIterator<Item = (i64, Option<f64>)>, base: Resolution) {
+        if let Some(open) = &mut self.series[slot as usize].open {
+            Arc::make_mut(open).settle(found, base);
+        }
+    }
+
     /// Takes all open parts out.
     pub(crate) fn seal(&mut self) -> Vec<(SeriesId, Arc<SeriesEpoch>)> {
         let sealed = |live: &mut LiveSeries| {
@@ -212,14 +228,14 @@ impl LiveSeries {
         let cells = part.cells().len();
         for Incoming { time, value, frame, .. } in run.iter().copied() {
             let arrival = folding.arrivals[frame as usize];
-            let kind = self.classify(time, folding.hot);
+            let kind = self.classify(time, value, folding.hot);
             match &mut self.tail {
                 Some(tail) => tail.update(time, value, arrival),
                 None => self.tail = Some(Tail::of(time, value, arrival)),
             }
             part.insert(time, value, frame, folding.base, kind);
             lateness.observe(arrival.0.saturating_sub(time));
-            folded.count(kind, time);
+            folded.count(kind, self.id, time);
         }
         folded.cells += (part.cells().len() - cells) as u64;
         self.open = Some(open);
@@ -231,8 +247,8 @@ impl LiveSeries {
         Arc::new(last.map_or_else(SeriesEpoch::default, |part| SeriesEpoch::like(part)))
     }
 
-    /// Whether a reading can have been counted before, as far as anyone can tell without reading history.
-    fn classify(&self, time: i64, hot: &VecDeque<Arc<Epoch>>) -> Arrival {
+    /// Whether a reading was counted before this epoch, as far as anyone can tell without reading history.
+    fn classify(&self, time: i64, value: f64, hot: &VecDeque<Arc<Epoch>>) -> Arrival {
         let Some(tail) = &self.tail else { return Arrival::Newest };
         if time > tail.time {
             return Arrival::Newest;
@@ -240,9 +256,16 @@ impl LiveSeries {
         if time < tail.earliest || self.sealed_until.is_none_or(|until| time > until) {
             return Arrival::OutOfOrder;
         }
-        let gone = self.released.is_some_and(|(min, max)| min <= time && time <= max);
-        let counted = |epoch: &Arc<Epoch>| epoch.of(self.id).is_some_and(|series| series.contains(time));
-        if gone || hot.iter().any(counted) { Arrival::Doubtful } else { Arrival::OutOfOrder }
+        // Newest first, up to the first that has left memory: what is found is the last arrival before this epoch.
+        let in_memory = hot.iter().rev().take_while(|epoch| epoch.hot);
+        let before = in_memory.filter_map(|epoch| epoch.of(self.id)?.value_at(time)).next();
+        let gone = || self.released.is_some_and(|(min, max)| min <= time && time <= max);
+        match before {
+            Some(before) if before.to_bits() == value.to_bits() => Arrival::Repeated,
+            Some(_) => Arrival::Corrected,
+            None if gone() => Arrival::Doubtful,
+            None => Arrival::OutOfOrder,
+        }
     }
 }
 

@@ -83,6 +83,8 @@ struct OpenEpoch {
     readings: u64,
     cells: u64,
     bounds: Option<(i64, i64)>,
+    /// Readings of which memory can't tell whether they are new, and about which history was not yet asked.
+    doubts: Vec<(SeriesId, i64)>,
     opened_at: Option<ArrivalTime>,
 }
 
@@ -96,6 +98,7 @@ impl OpenEpoch {
             readings: 0,
             cells: 0,
             bounds: None,
+            doubts: Vec::new(),
             opened_at: None,
         }
     }
@@ -200,7 +203,7 @@ impl SpeedState {
             let Route { shard, slot } = state.route(*id, key);
             state.shards[usize::from(shard)].restore(slot, *tail);
         }
-        state.insert_restored(epochs);
+        state.insert(epochs.into_iter().map(Arc::new).collect());
         state
     }
 
@@ -283,6 +286,7 @@ impl SpeedState {
         self.open.readings += folded.readings;
         self.open.cells += folded.cells;
         self.open.bounds = union(self.open.bounds, folded.bounds);
+        self.open.doubts.extend_from_slice(&folded.doubts);
         self.watermark = self.watermark.max(folded.bounds.map(|(_, max)| EventTime(max)));
         folded
     }
@@ -342,30 +346,63 @@ impl SpeedState {
         Some(LatenessTable::from_weights(&sum))
     }
 
+    /// Whether history was not yet asked about some readings of the open epoch.
+    pub(crate) fn has_doubts(&self) -> bool {
+        !self.open.doubts.is_empty()
+    }
+
+    /// These readings, sorted by series and event time, each once, and where the epoch begins. They are taken: what
+    /// [`Self::settle`] is not told of, queries will ask, and its flush.
+    pub(crate) fn take_doubts(&mut self) -> (LogPosition, Vec<(SeriesId, i64)>) {
+        let mut doubts = std::mem::take(&mut self.open.doubts);
+        doubts.sort_unstable();
+        doubts.dedup();
+        (self.open.first, doubts)
+    }
+
+    /// Takes over what history says of doubtful readings, if the epoch that begins at `first` is still open. The other
+    /// epochs are as they are: what they hold does not depend on it.
+    pub(crate) fn settle(&mut self, first: LogPosition, found: &[(SeriesId, i64, Option<f64>)]) {
+        if self.open.first != first {
+            return;
+        }
+        for of_one in found.chunk_by(|a, b| a.0 == b.0) {
+            if let Some(Route { shard, slot }) = self.routes.find(of_one[0].0) {
+                let found = of_one.iter().map(|(_, time, before)| (*time, *before));
+                self.shards[usize::from(shard)].settle(slot, found, self.settings.base);
+            }
+        }
+    }
+
     /// The oldest epoch that history does not have.
     pub(crate) fn next_to_flush(&self) -> Option<Arc<Sealed>> {
         self.infos.iter().find_map(|info| info.to_flush.clone())
     }
 
-    /// Takes over a new version of the batch side: one step for those who ask (SNAP-1). `restored` are epochs that
-    /// views do not count any more after a revert.
-    pub(crate) fn adopt(&mut self, version: Arc<HistoryVersion>, restored: Vec<Epoch>) {
+    /// Takes over a new version of the batch side: one step for those who ask (SNAP-1). `epochs` are told anew: those
+    /// that views do not count any more after a revert, and those in memory without their doubts.
+    pub(crate) fn adopt(&mut self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>) {
         for (epoch, info) in self.sealed.iter().zip(&mut self.infos) {
             if epoch.last <= version.flushed {
                 info.to_flush = None;
             }
         }
         self.version = version;
-        self.insert_restored(restored);
+        self.insert(epochs);
         self.drop_covered();
     }
 
-    fn insert_restored(&mut self, epochs: Vec<Epoch>) {
+    /// An epoch whose readings left memory takes the place of none that still has them.
+    fn insert(&mut self, epochs: Vec<Arc<Epoch>>) {
         for epoch in epochs {
             let at = self.sealed.partition_point(|e| e.first < epoch.first);
-            if self.sealed.get(at).is_none_or(|e| e.first != epoch.first) {
-                self.sealed.insert(at, Arc::new(epoch));
-                self.infos.insert(at, SealedInfo { sealed_at: ArrivalTime(i64::MIN), bytes: 0, to_flush: None });
+            match self.sealed.get_mut(at).filter(|e| e.first == epoch.first) {
+                Some(known) if known.hot && epoch.hot => *known = epoch,
+                Some(_) => {}
+                None => {
+                    self.sealed.insert(at, epoch);
+                    self.infos.insert(at, SealedInfo { sealed_at: ArrivalTime(i64::MIN), bytes: 0, to_flush: None });
+                }
             }
         }
     }

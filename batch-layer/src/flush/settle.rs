@@ -1,0 +1,116 @@
+//! Doubts: late readings whose epochs have left memory are looked up in history once, soon after they arrived or when
+//! their epoch is flushed.
+//!
+//! All that memory does not hold of what came before an epoch is in history, so that each doubtful reading turns out to be
+//! new, repeated or a correction. Only corrections leave a bucket disordered. Without this, every query would look them
+//! up, until a batch view counts the epoch.
+//!
+//! Owns which doubts are worth it. Does not own what becomes of them (`schemas`).
+
+use std::sync::Arc;
+
+use schemas::epoch::{Epoch, Sealed};
+use schemas::view::{FileRef, HistoryVersion};
+use schemas::{LogPosition, SeriesId, TimeRange};
+
+use crate::error::Result;
+use crate::history::{Selection, SeriesSet};
+use crate::layer::Inner;
+use crate::recompute::resolved;
+
+/// Doubtful readings, sorted by series and event time, each with the last value that was counted before, if any.
+pub(crate) type Found = Vec<(SeriesId, i64, Option<f64>)>;
+
+/// For a reading as many rows are decoded as a page of a file holds, at most; opening a file costs about as much.
+const PAGE_ROWS: u64 = 8_192;
+/// So many rows may be read for the doubts of one look-up (about a second), and so many more for each reading beside which
+/// they are flushed.
+const ROWS_FREE: u64 = 8_000_000;
+const ROWS_PER_READING: u64 = 2;
+/// More files are not read at once.
+const FILES_MAX: usize = 256;
+
+/// The epoch without doubts; as it is where it has none, or where looking them up takes too long or fails: then queries
+/// do it.
+pub(crate) async fn settle(inner: &Inner, version: &HistoryVersion, sealed: &Arc<Sealed>) -> Arc<Sealed> {
+    let epoch = &sealed.epoch;
+    let doubts = doubts(epoch);
+    match look_up(inner, version, &doubts, epoch.first, epoch.readings).await {
+        Some(found) if !found.is_empty() => {
+            let epoch = Arc::new(epoch.settled(&found, inner.settings.base));
+            Arc::new(Sealed { epoch, ..Sealed::clone(sealed) })
+        }
+        _ => Arc::clone(sealed),
+    }
+}
+
+/// What was counted of these doubtful readings before position `before`, unless it takes too long to find out beside so
+/// many readings, or fails. They are sorted by series and event time.
+pub(crate) async fn look_up(
+    inner: &Inner,
+    version: &HistoryVersion,
+    doubts: &[(SeriesId, i64)],
+    before: LogPosition,
+    readings: u64,
+) -> Option<Found> {
+    let metrics = &inner.components.metrics;
+    let files = files(version, doubts);
+    if files.len() > FILES_MAX || cost(&files, doubts) > ROWS_FREE + ROWS_PER_READING * readings {
+        metrics.doubts("too_many_to_look_up", doubts.len());
+        return None;
+    }
+    match counted_before(inner, files, doubts, before).await {
+        Ok(found) => {
+            let known = found.iter().filter(|(.., before)| before.is_some()).count();
+            metrics.doubts("counted_before", known);
+            metrics.doubts("new", found.len() - known);
+            Some(found)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "can't look late readings up in history: queries will");
+            metrics.doubts("history_unreadable", doubts.len());
+            None
+        }
+    }
+}
+
+fn doubts(epoch: &Epoch) -> Vec<(SeriesId, i64)> {
+    epoch.series.iter().flat_map(|(id, part)| part.doubts().map(|time| (*id, time))).collect()
+}
+
+/// The files that may hold one of them.
+fn files(version: &HistoryVersion, doubts: &[(SeriesId, i64)]) -> Vec<Arc<FileRef>> {
+    let mut times: Vec<i64> = doubts.iter().map(|(_, time)| *time).collect();
+    times.sort_unstable();
+    let within = |(least, greatest): (i64, i64)| {
+        times.get(times.partition_point(|time| *time < least)).is_some_and(|time| *time <= greatest)
+    };
+    let own = version.partitions.iter().flat_map(|partition| &partition.files);
+    own.chain(&version.mixed).filter(|file| within(file.event_bounds)).cloned().collect()
+}
+
+/// About how many rows are read at most.
+fn cost(files: &[Arc<FileRef>], doubts: &[(SeriesId, i64)]) -> u64 {
+    let pages = PAGE_ROWS.saturating_mul(doubts.len() as u64);
+    files.iter().map(|file| PAGE_ROWS + file.rows.min(pages)).sum()
+}
+
+async fn counted_before(
+    inner: &Inner,
+    files: Vec<Arc<FileRef>>,
+    doubts: &[(SeriesId, i64)],
+    before: LogPosition,
+) -> Result<Found> {
+    let instant = |time: i64| TimeRange::new(time, time.saturating_add(1));
+    let stretches = doubts.iter().map(|(id, time)| (*id, instant(*time))).collect();
+    let up_to = Some(LogPosition(before.0.saturating_sub(1)));
+    let selection = Selection { series: SeriesSet::Stretches(stretches), range: TimeRange::ALL, up_to };
+    let tasks = Arc::clone(&inner.tasks);
+    let known = resolved(&inner.objects, files, Vec::new(), selection, tasks, doubts.len()).await?;
+    let mut known = known.into_iter().peekable();
+    let found = doubts.iter().map(|(id, time)| {
+        let same = known.next_if(|known| (known.series, known.time) == (*id, *time));
+        (*id, *time, same.map(|known| known.value))
+    });
+    Ok(found.collect())
+}
