@@ -19,8 +19,8 @@ pub struct Finding {
 }
 
 impl BatchLayer {
-    /// Verifies every checksum, that every object of the catalog exists and every stored object is known, and that
-    /// epochs and views follow each other without hole or overlap. `progress` is told objects done and in all.
+    /// Verifies every checksum, that every object of the catalog exists and every stored object is known, that epochs and
+    /// views follow each other without hole or overlap, and that the audit log is whole. `progress` is told objects done and in all.
     ///
     /// # Errors
     /// The catalog or the store can't be read at all.
@@ -50,6 +50,7 @@ impl BatchLayer {
         }
         findings.extend(self.check_epochs().await?);
         findings.extend(self.check_views());
+        findings.extend(self.check_audit().await?);
         Ok(findings)
     }
 
@@ -68,6 +69,17 @@ impl BatchLayer {
             next = epoch.last.next();
         }
         Ok(findings)
+    }
+
+    async fn check_audit(&self) -> Result<Option<Finding>> {
+        let broken = self.inner.catalog.broken_audit().await?;
+        Ok(broken.map(|seq| Finding {
+            place: "catalog, audit".to_owned(),
+            reason: format!(
+                "entry {seq} does not follow from the one before: it, or one before, was altered or taken out"
+            ),
+            advice: "compare it with a backup and find out who changed it",
+        }))
     }
 
     fn check_views(&self) -> Vec<Finding> {

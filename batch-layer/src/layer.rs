@@ -206,7 +206,7 @@ impl BatchLayer {
     /// What history counted of late readings (sorted by series and event time) before a log position: each with its last
     /// value then, if any. `None` where finding out would take too long, or fails.
     pub async fn look_up(&self, readings: &[(SeriesId, i64)], before: LogPosition) -> Option<flush::Found> {
-        flush::look_up(&self.inner, &self.version(), readings, before, 0).await
+        flush::find(&self.inner, &self.version(), readings, before).await
     }
 
     /// Makes views current, all at once; returns the generation.

@@ -7,6 +7,7 @@
 //! sealed epoch ─► flush ─► history ─► recompute ─► views ─► publish ─► version ─► Adopter
 //! ```
 
+pub mod access;
 pub mod catalog;
 mod check;
 mod compact;

@@ -14,5 +14,7 @@ pub struct Migration {
 }
 
 /// All scripts, in order.
-pub const ALL: &[Migration] =
-    &[Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") }];
+pub const ALL: &[Migration] = &[
+    Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") },
+    Migration { version: 2, description: "tokens, audit", sql: include_str!("migrations/0002_access.sql") },
+];

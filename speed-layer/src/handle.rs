@@ -25,6 +25,8 @@ use crate::spellings::{SeriesRef, Spelled, Spellings};
 
 /// Bytes of readings that may wait for the log at once.
 const WAITING_BYTES: usize = 256 << 20;
+/// Ingest waits where so many times the readings that are to stay in memory are there: history can't keep up.
+const BACKLOG: u64 = 5;
 /// Most readings of one frame; a larger batch becomes several frames.
 const FRAME_READINGS: usize = 1 << 19;
 
@@ -244,7 +246,7 @@ impl SpeedLayer {
 
     /// Ingest waits while history can't keep up and memory is full.
     fn check_memory(&self) -> Result<()> {
-        if self.shared.read().hot_bytes() > 4 * self.settings.hot_bytes {
+        if self.shared.read().hot_bytes() > BACKLOG * self.settings.hot_bytes {
             return Err(Error::Overloaded { reason: "readings in memory wait for history", retry_after_s: 5 });
         }
         Ok(())

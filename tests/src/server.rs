@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -22,6 +23,8 @@ pub fn binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// What it wrote to stderr so far.
+    log: Arc<Mutex<String>>,
     /// `http://127.0.0.1:port`.
     pub url: String,
 }
@@ -45,8 +48,14 @@ impl Server {
         let url = url.trim_end_matches('/').to_owned();
         let stderr = child.stderr.take().context("stderr is piped")?;
         // Read to the end, so that a full pipe never stops the server.
-        std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
-        let server = Self { child, url };
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).extend([line.as_str(), "\n"]);
+            }
+        });
+        let server = Self { child, log, url };
         server.wait_ready()?;
         Ok(server)
     }
@@ -88,6 +97,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         bail!("it did not stop within 15 s of SIGTERM")
+    }
+
+    /// What it wrote to stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process id.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use weir::settings;
 
-use crate::{check, completions, config, demo, import, query, recompute, serve, sql};
+use crate::{check, completions, config, demo, import, query, recompute, serve, sql, token};
 
 /// The exit status of a wrong command line or setting.
 const USAGE: u8 = 2;
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Recompute(recompute::Args),
     /// Verify a data directory: every checksum, catalog against files, coverage, log
     Check(check::Args),
+    /// Make, list and revoke the tokens that clients show
+    Token(token::Args),
     /// Show settings
     Config(config::Args),
     /// Print completions for a shell

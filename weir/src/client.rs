@@ -2,8 +2,10 @@
 //! as the question takes. All questions go over HTTP, so there is one way to ask.
 
 use anyhow::Context as _;
-use reqwest::header::CONTENT_TYPE;
+use batch_layer::access::Secret;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
+use serving_layer::http::Admit;
 use tokio::net::TcpListener;
 use url::Url;
 use weir::engine::Lock;
@@ -17,8 +19,13 @@ use crate::server::{AddressFile, Server};
 pub(crate) struct Door {
     http: Client,
     base: Url,
+    /// What is shown to be let in, a header's value.
+    shown: Option<HeaderValue>,
     own: Option<Server>,
 }
+
+/// The variable with the token that a server asks for: a flag could be seen in the list of processes.
+const TOKEN_VARIABLE: &str = "WEIR_TOKEN";
 
 /// Who answers for a data directory.
 #[derive(Debug)]
@@ -60,12 +67,15 @@ impl Door {
             Owner::Server(base) => Self::to(base),
             Owner::Us(lock) => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.context("can't listen on 127.0.0.1")?;
-                let mut server = Server::start(settings.engine, lock, listener).await?;
+                // Others on this machine could ask it, too, were it not for a secret that only we know.
+                let secret = Secret::new()?;
+                let admit = Admit::Only(secret.hash());
+                let mut server = Server::start(settings.engine, lock, listener, admit).await?;
                 if works {
                     server.engine.start();
                 }
                 let door = Self::to(url_of(server.address)?)?;
-                Ok(Self { own: Some(server), ..door })
+                Ok(Self { own: Some(server), shown: Some(bearer(secret.reveal())?), ..door })
             }
         }
     }
@@ -84,7 +94,11 @@ impl Door {
         };
         // A proxy does not reach what only this machine reaches.
         let builder = if local { Client::builder().no_proxy() } else { Client::builder() };
-        Ok(Self { http: builder.build().context("can't make an HTTP client")?, base, own: None })
+        let shown = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let shown = shown.map(|token| bearer(token.trim())).transpose()?;
+        // What is shown to one server is for no other.
+        let builder = builder.redirect(reqwest::redirect::Policy::none());
+        Ok(Self { http: builder.build().context("can't make an HTTP client")?, base, shown, own: None })
     }
 
     /// Whether the server is our own and ends with us.
@@ -105,7 +119,7 @@ impl Door {
     /// Sends bytes and returns the answer, whatever its status.
     pub(crate) async fn send(&self, path: &str, media_type: &str, body: bytes::Bytes) -> anyhow::Result<Response> {
         let request = self.http.post(self.url(path)?).header(CONTENT_TYPE, media_type).body(body);
-        request.send().await.with_context(|| format!("can't reach {}", self.base))
+        self.introduced(request).send().await.with_context(|| format!("can't reach {}", self.base))
     }
 
     /// Ends a server of our own.
@@ -119,15 +133,34 @@ impl Door {
         self.base.join(path.trim_start_matches('/')).with_context(|| format!("{} is no address", self.base))
     }
 
+    /// The request with what is shown to be let in.
+    fn introduced(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.shown {
+            Some(shown) => request.header(AUTHORIZATION, shown.clone()),
+            None => request,
+        }
+    }
+
     async fn ask(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.with_context(|| format!("can't reach {}", self.base))?;
+        let response = self.introduced(request).send().await.with_context(|| format!("can't reach {}", self.base))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
+}
+
+/// The header that shows a token; it is never logged.
+fn bearer(token: &str) -> anyhow::Result<HeaderValue> {
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {token}")).with_context(|| format!("{TOKEN_VARIABLE} is no token"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Why the server said no, in its words.
 pub(crate) async fn refusal(response: Response) -> anyhow::Error {
     let status = response.status();
+    if status == reqwest::StatusCode::UNAUTHORIZED {
+        return anyhow::anyhow!("the server asks for a token: put a valid one into the variable {TOKEN_VARIABLE}");
+    }
     let text = response.text().await.unwrap_or_default();
     let problem: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());

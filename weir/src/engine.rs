@@ -67,7 +67,7 @@ impl Default for EngineComponents {
 }
 
 /// Looking late readings up in history takes one part in so many of a processor at most.
-const SETTLE_PAUSE: u32 = 10;
+const SETTLE_PAUSE: u32 = 30;
 
 /// Hands sealed epochs from the speed layer to the batch layer.
 #[derive(Debug)]

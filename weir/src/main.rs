@@ -16,6 +16,7 @@ mod serve;
 mod server;
 mod sql;
 mod stop;
+mod token;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -49,6 +50,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Query(args) => query::run(args, level).await,
         Command::Recompute(args) => recompute::run(args, level).await,
         Command::Check(args) => check::run(args, level).await,
+        Command::Token(args) => token::run(args, level).await,
         Command::Config(args) => config::run(args, level),
         Command::Completions(args) => completions::run(&args),
     }

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use serving_layer::http::Admit;
+
 use crate::flags::SettingFlags;
 use crate::logging;
 use crate::server::{AddressFile, Server, bind};
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     let lock = weir::engine::Lock::take(&data_dir)?;
     let _told = AddressFile::write(&data_dir, listener.local_addr()?)?;
     let mut server = tokio::select! {
-        started = Server::start(settings.engine, lock, listener) => started?,
+        started = Server::start(settings.engine, lock, listener, Admit::Tokens) => started?,
         // Nothing was acknowledged yet: there is nothing to flush.
         () = stop.wished() => return Ok(ExitCode::SUCCESS),
     };

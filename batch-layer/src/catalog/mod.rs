@@ -13,6 +13,7 @@
 //! read ───► readers (a few, one transaction each) ──────────┘
 //! ```
 
+mod audit;
 mod garbage;
 mod generations;
 mod history;
@@ -23,6 +24,7 @@ mod reconciliation;
 mod rows;
 mod schedules;
 mod state;
+mod tokens;
 mod version;
 
 #[cfg(test)]
@@ -38,6 +40,7 @@ use sqlx::{Connection, SqlSafeStr, Sqlite, SqlitePool, Transaction};
 
 use crate::error::{Error, Result};
 
+pub use audit::AuditRow;
 pub use generations::{GenerationRow, NewView, PublishCommit, ViewOrigin};
 pub use history::{EpochRow, FlushCommit, SeriesCommit};
 pub use jobs::{CancelOutcome, JobKind, JobRow, JobState, NewJob, RetryPolicy};

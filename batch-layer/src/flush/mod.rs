@@ -29,7 +29,7 @@ use crate::history::{encode_readings, encode_series};
 use crate::layer::{Inner, load_series};
 
 use plan::{FlushPlan, plan};
-pub(crate) use settle::{Found, look_up, settle};
+pub(crate) use settle::{Found, find, settle};
 
 /// Files of series states are made into one when there are more.
 const SERIES_FILES_MAX: usize = 16;

@@ -23,10 +23,10 @@ pub(crate) type Found = Vec<(SeriesId, i64, Option<f64>)>;
 
 /// For a reading as many rows are decoded as a page of a file holds, at most; opening a file costs about as much.
 const PAGE_ROWS: u64 = 8_192;
-/// So many rows may be read for the doubts of one look-up (about a second), and so many more for each reading beside which
-/// they are flushed.
-const ROWS_FREE: u64 = 8_000_000;
-const ROWS_PER_READING: u64 = 2;
+/// So many rows may be read in one look-up: about a second of one processor. Beside the readings of a flush, which others
+/// wait for, it is fewer: as many as there are readings, and these.
+const ROWS_MAX: u64 = 16_000_000;
+const ROWS_FLUSH: u64 = 2_000_000;
 /// More files are not read at once.
 const FILES_MAX: usize = 256;
 
@@ -35,7 +35,7 @@ const FILES_MAX: usize = 256;
 pub(crate) async fn settle(inner: &Inner, version: &HistoryVersion, sealed: &Arc<Sealed>) -> Arc<Sealed> {
     let epoch = &sealed.epoch;
     let doubts = doubts(epoch);
-    match look_up(inner, version, &doubts, epoch.first, epoch.readings).await {
+    match look_up(inner, version, &doubts, epoch.first, ROWS_FLUSH + epoch.readings).await {
         Some(found) if !found.is_empty() => {
             let epoch = Arc::new(epoch.settled(&found, inner.settings.base));
             Arc::new(Sealed { epoch, ..Sealed::clone(sealed) })
@@ -44,18 +44,27 @@ pub(crate) async fn settle(inner: &Inner, version: &HistoryVersion, sealed: &Arc
     }
 }
 
-/// What was counted of these doubtful readings before position `before`, unless it takes too long to find out beside so
-/// many readings, or fails. They are sorted by series and event time.
-pub(crate) async fn look_up(
+/// What was counted of these doubtful readings (sorted by series and event time) before position `before`.
+pub(crate) async fn find(
     inner: &Inner,
     version: &HistoryVersion,
     doubts: &[(SeriesId, i64)],
     before: LogPosition,
-    readings: u64,
+) -> Option<Found> {
+    look_up(inner, version, doubts, before, ROWS_MAX).await
+}
+
+/// The same, unless more than so many rows would have to be read, or it fails.
+async fn look_up(
+    inner: &Inner,
+    version: &HistoryVersion,
+    doubts: &[(SeriesId, i64)],
+    before: LogPosition,
+    rows_max: u64,
 ) -> Option<Found> {
     let metrics = &inner.components.metrics;
-    let files = files(version, doubts);
-    if files.len() > FILES_MAX || cost(&files, doubts) > ROWS_FREE + ROWS_PER_READING * readings {
+    let (files, rows) = files(version, doubts);
+    if files.len() > FILES_MAX || rows > rows_max {
         metrics.doubts("too_many_to_look_up", doubts.len());
         return None;
     }
@@ -78,21 +87,23 @@ fn doubts(epoch: &Epoch) -> Vec<(SeriesId, i64)> {
     epoch.series.iter().flat_map(|(id, part)| part.doubts().map(|time| (*id, time))).collect()
 }
 
-/// The files that may hold one of them.
-fn files(version: &HistoryVersion, doubts: &[(SeriesId, i64)]) -> Vec<Arc<FileRef>> {
+/// The files that may hold one of them, and about how many of their rows are read at most.
+fn files(version: &HistoryVersion, doubts: &[(SeriesId, i64)]) -> (Vec<Arc<FileRef>>, u64) {
     let mut times: Vec<i64> = doubts.iter().map(|(_, time)| *time).collect();
     times.sort_unstable();
     let within = |(least, greatest): (i64, i64)| {
-        times.get(times.partition_point(|time| *time < least)).is_some_and(|time| *time <= greatest)
+        times.partition_point(|time| *time <= greatest) - times.partition_point(|time| *time < least)
     };
     let own = version.partitions.iter().flat_map(|partition| &partition.files);
-    own.chain(&version.mixed).filter(|file| within(file.event_bounds)).cloned().collect()
-}
-
-/// About how many rows are read at most.
-fn cost(files: &[Arc<FileRef>], doubts: &[(SeriesId, i64)]) -> u64 {
-    let pages = PAGE_ROWS.saturating_mul(doubts.len() as u64);
-    files.iter().map(|file| PAGE_ROWS + file.rows.min(pages)).sum()
+    let (mut files, mut rows) = (Vec::new(), 0);
+    for file in own.chain(&version.mixed) {
+        let asked = within(file.event_bounds) as u64;
+        if asked > 0 {
+            rows += PAGE_ROWS + file.rows.min(PAGE_ROWS * asked);
+            files.push(Arc::clone(file));
+        }
+    }
+    (files, rows)
 }
 
 async fn counted_before(

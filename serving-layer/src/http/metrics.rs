@@ -40,6 +40,13 @@ pub struct ShedLabel {
     pub what: &'static str,
 }
 
+/// Why somebody was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusedLabel {
+    /// A word of a closed set.
+    pub reason: &'static str,
+}
+
 /// Handles of all counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -49,6 +56,8 @@ pub struct Metrics {
     pub seconds: Family<RouteLabel, Histogram>,
     /// Requests turned away because too much was going on.
     pub turned_away: Family<ShedLabel, Counter>,
+    /// Requests refused for want of a token or a scope.
+    pub refused: Family<RefusedLabel, Counter>,
 }
 
 impl Metrics {
@@ -59,12 +68,19 @@ impl Metrics {
             // 1 ms to 32 s: the longest query ends at 30 s.
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 16))),
             turned_away: Family::default(),
+            refused: Family::default(),
         };
         let http = registry.sub_registry_with_prefix("weir_http");
         http.register("requests", "Requests answered, by method, route and class of status", metrics.requests.clone());
         http.register("request_seconds", "Time until the head of an answer, by route", metrics.seconds.clone());
         http.register("turned_away", "Requests turned away under overload", metrics.turned_away.clone());
+        http.register("refused", "Requests refused for want of a token or a scope", metrics.refused.clone());
         metrics
+    }
+
+    /// Counts somebody who was not let in.
+    pub(super) fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&RefusedLabel { reason }).inc();
     }
 }
 

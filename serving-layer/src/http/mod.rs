@@ -5,12 +5,14 @@
 //! questions to `query` and `sql`, jobs to the batch layer's catalog.
 //!
 //! ```text
-//! connection ─► server ─► metrics, panics, compression ─► route ─► params, body ─► admission ─► Serving
+//! connection ─► server ─► metrics, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
 //!                                                           └──► Problem (problem+json) or an answer, streamed
 //! ```
 
+mod access;
 mod admission;
 mod answer_text;
+mod audit;
 mod body;
 mod buffers;
 mod encode;
@@ -43,7 +45,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use batch_layer::access::Scope;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
@@ -54,9 +56,11 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use access::Admit;
 pub use metrics::Metrics;
 pub use server::serve;
 
+use self::access::{Access, Need, Routes};
 use self::body::Room;
 use crate::serving::Serving;
 
@@ -76,6 +80,8 @@ pub struct HttpState {
     pub ready: Arc<AtomicBool>,
     /// The counters of HTTP.
     pub metrics: Metrics,
+    /// Who is let in.
+    pub admit: Admit,
 }
 
 /// What the routes share.
@@ -85,6 +91,7 @@ struct App {
     registry: Arc<Registry>,
     ready: Arc<AtomicBool>,
     metrics: Metrics,
+    access: Access,
     /// One permit for each query that runs.
     queries: Arc<Semaphore>,
     /// One permit for each query that waits for its turn.
@@ -102,7 +109,9 @@ impl App {
     fn new(state: HttpState) -> Self {
         let queries = state.serving.settings.queries_at_once.max(1);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (catalog, clock) = (state.serving.batch.catalog().clone(), Arc::clone(&state.serving.clock));
         Self {
+            access: Access::new(state.admit, catalog, clock),
             serving: state.serving,
             registry: state.registry,
             ready: state.ready,
@@ -120,64 +129,69 @@ impl App {
 /// The routes of the server.
 pub fn router(state: HttpState) -> Router {
     let app = Arc::new(App::new(state));
-    let (router, api) = routes().split_for_parts();
-    let api: Arc<str> = api.to_json().expect("a description of routes is plain data").into();
+    let (router, _) = routes().split_for_parts();
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("application/vnd.apache"));
     router
-        .route("/openapi.json", get(move || openapi::answer(Arc::clone(&api))))
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::not_allowed)
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
         .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(Arc::clone(&app), access::identify))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
         .with_state(app)
 }
 
 fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::Description::openapi())
-        .merge(data_routes())
-        .merge(batch_routes())
-        .merge(own_routes())
+    let routes = Routes::new(OpenApiRouter::with_openapi(openapi::Description::openapi()));
+    own_routes(batch_routes(data_routes(routes))).into_router()
 }
 
 /// Readings in, answers out.
-fn data_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(readings::write))
-        .routes(routes!(influx::write_v1))
-        .routes(routes!(influx::write_v2))
-        .routes(routes!(influx_v3::write_v3))
-        .routes(routes!(influx::ping_v1))
-        .routes(routes!(influx::ping_v2))
-        .routes(routes!(query::query))
-        .routes(routes!(query::explain))
-        .routes(routes!(realtime::realtime))
-        .routes(routes!(series::metrics))
-        .routes(routes!(series::series))
-        .routes(routes!(sql::sql))
+fn data_routes(routes: Routes) -> Routes {
+    let (write, read) = (Need::Scope(Scope::Write), Need::Scope(Scope::Read));
+    routes
+        .add(write, routes!(readings::write))
+        .add(write, routes!(influx::write_v1))
+        .add(write, routes!(influx::write_v2))
+        .add(write, routes!(influx_v3::write_v3))
+        .add(write, routes!(influx::ping_v1))
+        .add(write, routes!(influx::ping_v2))
+        .add(read, routes!(query::query))
+        .add(read, routes!(query::explain))
+        .add(read, routes!(realtime::realtime))
+        .add(read, routes!(series::metrics))
+        .add(read, routes!(series::series))
+        .add(read, routes!(sql::sql))
 }
 
 /// Work on history.
-fn batch_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(jobs::list, jobs::create))
-        .routes(routes!(jobs::show, jobs::cancel))
-        .routes(routes!(job_events::follow))
-        .routes(routes!(schedules::list))
-        .routes(routes!(schedules::show, schedules::put, schedules::delete))
-        .routes(routes!(generations::list))
-        .routes(routes!(generations::revert))
-        .routes(routes!(reconciliation::list))
+fn batch_routes(routes: Routes) -> Routes {
+    let (batch, read) = (Need::Scope(Scope::Batch), Need::Scope(Scope::Read));
+    routes
+        .add(read, routes!(jobs::list))
+        .add(batch, routes!(jobs::create))
+        .add(read, routes!(jobs::show))
+        .add(batch, routes!(jobs::cancel))
+        .add(read, routes!(job_events::follow))
+        .add(read, routes!(schedules::list))
+        .add(read, routes!(schedules::show))
+        .add(batch, routes!(schedules::put, schedules::delete))
+        .add(read, routes!(generations::list))
+        .add(batch, routes!(generations::revert))
+        .add(read, routes!(reconciliation::list))
 }
 
 /// How the server itself is.
-fn own_routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new()
-        .routes(routes!(status::status))
-        .routes(routes!(operations::index))
-        .routes(routes!(operations::health))
-        .routes(routes!(operations::ready))
-        .routes(routes!(operations::metrics))
+fn own_routes(routes: Routes) -> Routes {
+    let read = Need::Scope(Scope::Read);
+    routes
+        .add(read, routes!(status::status))
+        .add(Need::Scope(Scope::Admin), routes!(audit::list))
+        .add(read, routes!(operations::index))
+        .add(Need::Nothing, routes!(operations::health))
+        .add(Need::Nothing, routes!(operations::ready))
+        .add(read, routes!(operations::metrics))
+        .add(read, routes!(openapi::show))
 }
 
 #[cfg(test)]
@@ -214,6 +228,8 @@ mod tests {
             ("/health", "get"),
             ("/ready", "get"),
             ("/metrics", "get"),
+            ("/v1/audit", "get"),
+            ("/openapi.json", "get"),
         ] {
             for method in methods.split(' ') {
                 assert!(paths[path].get(method).is_some(), "{method} {path}");

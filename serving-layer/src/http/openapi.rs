@@ -4,7 +4,7 @@
 //! a test compares them with what is written.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
@@ -27,9 +27,19 @@ use crate::confidence::State;
 )]
 pub(super) struct Description;
 
-/// Answers the description.
-pub(super) async fn answer(text: Arc<str>) -> Response {
-    ([(CONTENT_TYPE, "application/json")], text.to_string()).into_response()
+/// This description.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operations",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"))
+)]
+pub(super) async fn show() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let (_, api) = super::routes().split_for_parts();
+        api.to_json().expect("a description of routes is plain data")
+    });
+    ([(CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
 /// An answer to a metric query.
@@ -170,6 +180,32 @@ pub(super) struct Schedule {
     next_at: Option<String>,
     /// When it was due last.
     last_at: Option<String>,
+}
+
+/// The audit log.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described, never made")]
+pub(super) struct AuditBody {
+    /// Newest first.
+    audit: Vec<AuditEntry>,
+}
+
+/// Something that was changed, or asked to be.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "described, never made")]
+struct AuditEntry {
+    /// Its number, from 1 on without a gap.
+    seq: u64,
+    /// When.
+    at: String,
+    /// Who: a token, `command line`, or `anyone` where there is no token.
+    actor: String,
+    /// What: a method, or like `create token`.
+    action: String,
+    /// To what: a path, or a token.
+    subject: String,
+    /// SHA-256 of the entry and the hash of the one before.
+    hash: String,
 }
 
 /// Generations.

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -18,6 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
+use tower::Service;
+
+use super::access::Peer;
 
 /// Most connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -42,7 +47,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
             _ = &mut shutdown => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+        let service = TowerToHyperService::new(Introduced { router: router.clone(), peer });
         let io = TokioIo::new(Patient { io: stream, patience: STALL_TIME, stalled: None });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -56,6 +62,30 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
         tracing::warn!("some requests did not end in time; their connections are closed");
     }
     drop(alive);
+}
+
+/// Routes that are told who is at the other end.
+#[derive(Clone)]
+struct Introduced {
+    router: Router,
+    peer: Option<Peer>,
+}
+
+impl Service<Request<Incoming>> for Introduced {
+    type Response = <Router as Service<Request<Incoming>>>::Response;
+    type Error = <Router as Service<Request<Incoming>>>::Error;
+    type Future = <Router as Service<Request<Incoming>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<Incoming>>::poll_ready(&mut self.router, cx)
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        self.router.call(request)
+    }
 }
 
 /// Runs a connection to its end, or until the server ends.

@@ -15,6 +15,7 @@ use batch_layer::schedule::next_after;
 use schemas::time::parse_rfc3339;
 use schemas::{Clock, TimeRange};
 use serving_layer::Serving;
+use serving_layer::http::Admit;
 use tokio::net::TcpListener;
 use weir::Settings;
 use weir::clock::SystemClock;
@@ -65,7 +66,7 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     let lock = Lock::take(&settings.engine.data_dir)?;
     let _told = AddressFile::write(&settings.engine.data_dir, listener.local_addr()?)?;
     let mut server = tokio::select! {
-        started = Server::start(settings.engine, lock, listener) => started?,
+        started = Server::start(settings.engine, lock, listener, Admit::Tokens) => started?,
         () = stop.wished() => return Ok(ExitCode::SUCCESS),
     };
     server.engine.start();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use batch_layer::catalog::Catalog;
 use tokio::net::TcpListener;
 use weir::Settings;
 
@@ -15,18 +16,29 @@ pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
     let text = &settings.listen;
     let found = tokio::net::lookup_host(text).await.with_context(|| format!("can't find the address {text}"))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    check_reach(text, &addresses, settings.insecure)?;
+    if !settings.insecure && !addresses.iter().all(|address| address.ip().is_loopback()) {
+        anyhow::ensure!(has_tokens(settings).await?, refusal(text));
+    }
     TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("can't listen on {text}"))
 }
 
-/// Refuses addresses that others can reach, as nothing asks who they are.
-fn check_reach(text: &str, addresses: &[SocketAddr], insecure: bool) -> anyhow::Result<()> {
-    if insecure || addresses.iter().all(|address| address.ip().is_loopback()) {
-        return Ok(());
+/// Whether the data directory has tokens, so that whoever comes is asked for one.
+async fn has_tokens(settings: &Settings) -> anyhow::Result<bool> {
+    let path = settings.engine.batch.dir.join("catalog.db");
+    if !path.exists() {
+        return Ok(false);
     }
-    anyhow::bail!(
-        "refusing to listen on {text}: without authentication anyone who reaches it could read and write; \
-         use a loopback address such as 127.0.0.1, or --insecure where the network is trusted"
+    let catalog = Catalog::open(&path).await?;
+    let tokens = catalog.tokens().await;
+    catalog.close().await;
+    Ok(!tokens?.is_empty())
+}
+
+/// Why an address that others can reach is not listened on.
+fn refusal(text: &str) -> String {
+    format!(
+        "refusing to listen on {text}: without a token anyone who reaches it could read and write; make one with \
+         `weir token create`, use a loopback address such as 127.0.0.1, or --insecure where the network is trusted"
     )
 }
 
@@ -74,20 +86,31 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_loopback_is_safe() {
-        for (address, insecure, good) in [
-            ("127.0.0.1:1", false, true),
-            ("127.9.9.9:1", false, true),
-            ("[::1]:1", false, true),
-            ("0.0.0.0:1", false, false),
-            ("[::]:1", false, false),
-            ("10.0.0.1:1", false, false),
-            ("10.0.0.1:1", true, true),
+    #[tokio::test]
+    async fn only_loopback_is_safe_without_a_token() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let settings = |listen: &str, insecure: bool| {
+            let mut settings = Settings { listen: listen.to_owned(), insecure, ..Settings::default() };
+            settings.engine.batch.dir = dir.path().to_owned();
+            settings
+        };
+        let bound = async |listen: &str, insecure: bool| bind(&settings(listen, insecure)).await.is_ok();
+        for (listen, insecure, good) in [
+            ("127.0.0.1:0", false, true),
+            ("127.9.9.9:0", false, true),
+            ("[::1]:0", false, true),
+            ("0.0.0.0:0", false, false),
+            ("[::]:0", false, false),
+            ("0.0.0.0:0", true, true),
         ] {
-            let outcome = check_reach(address, &[address.parse().expect(address)], insecure);
-            assert_eq!(outcome.is_ok(), good, "{address} {insecure}");
+            assert_eq!(bound(listen, insecure).await, good, "{listen} {insecure}");
         }
+        let catalog = Catalog::open(&dir.path().join("catalog.db")).await.expect("opens");
+        assert!(!bound("0.0.0.0:0", false).await, "a catalog without tokens");
+        let now = schemas::ArrivalTime(0);
+        catalog.create_token("a test", "t", &[batch_layer::access::Scope::Read], None, now).await.expect("made");
+        assert!(bound("0.0.0.0:0", false).await);
+        catalog.close().await;
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serving_layer::http::{HttpState, Metrics, router, serve};
+use serving_layer::http::{Admit, HttpState, Metrics, router, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -37,8 +37,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens a data directory and serves it. Until the log is replayed, whoever asks is told to wait.
-    pub(crate) async fn start(settings: EngineSettings, lock: Lock, listener: TcpListener) -> anyhow::Result<Self> {
+    /// Opens a data directory and serves it to those admitted. Until the log is replayed, whoever asks is told to wait.
+    pub(crate) async fn start(
+        settings: EngineSettings,
+        lock: Lock,
+        listener: TcpListener,
+        admit: Admit,
+    ) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("can't tell the bound address")?;
         // A task of its own: opening may keep its thread busy while requests come in.
         let opening = tokio::spawn(Engine::open_locked(lock, settings, EngineComponents::default()));
@@ -49,7 +54,7 @@ impl Server {
         let metrics = Metrics::new(&mut engine.registry);
         let registry = Arc::new(std::mem::take(&mut engine.registry));
         let ready = Arc::new(AtomicBool::new(true));
-        let state = HttpState { serving: engine.serving.clone(), registry, ready: Arc::clone(&ready), metrics };
+        let state = HttpState { serving: engine.serving.clone(), registry, ready: Arc::clone(&ready), metrics, admit };
         let (stop, stopped) = oneshot::channel::<()>();
         let http = tokio::spawn(serve(listener, router(state), stopped));
         Ok(Self { engine, address, ready, http, stop })

@@ -1,5 +1,6 @@
 //! Tests of the catalog, by group of tables, and what they share.
 
+mod access;
 mod garbage;
 mod history;
 mod jobs;
