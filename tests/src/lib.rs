@@ -2,6 +2,7 @@
 //! and a driver that leads the real engine through random lives.
 
 pub mod law;
+pub mod load;
 pub mod oracle;
 pub mod parts;
 pub mod server;

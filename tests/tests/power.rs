@@ -1,0 +1,140 @@
+//! Power cuts: the real binary on a file system of its own, which is shut down under it without its journal being written,
+//! as if the power failed. Unlike a kill, this loses whatever was not synced. Every reading that was acknowledged before the
+//! cut is there exactly once after the file system was mounted again. `WEIR_POWER_CYCLES=n` sets how many cuts.
+//!
+//! It needs root, loop devices and `xfs_io` (Debian: xfsprogs); without them it says so and checks nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tests::load::{Sent, check, request_recompute};
+use tests::parts::scratch;
+use tests::server::{Server, binary};
+
+const CONNECTIONS: usize = 4;
+/// Sparse: it takes what is written. XFS makes no smaller file system.
+const IMAGE_BYTES: u64 = 512 << 20;
+
+/// Runs a program; what it wrote to stderr where it failed.
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let told = || format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    if output.status.success() { Ok(()) } else { Err(told()) }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are text")
+}
+
+/// A file system in a file; unmounted when dropped.
+struct FileSystem {
+    image: PathBuf,
+    point: PathBuf,
+    mounted: bool,
+}
+
+impl FileSystem {
+    /// A new one. The error says what this machine lacks.
+    fn make(kind: &str, dir: &Path) -> Result<Self, String> {
+        let (image, point) = (dir.join("image"), dir.join("mounted"));
+        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
+        file.set_len(IMAGE_BYTES).map_err(|error| error.to_string())?;
+        std::fs::create_dir(&point).map_err(|error| error.to_string())?;
+        run("xfs_io", &["-V"])?;
+        run(&format!("mkfs.{kind}"), &["-q", text(&image)])?;
+        let mut made = Self { image, point, mounted: false };
+        made.mount()?;
+        Ok(made)
+    }
+
+    fn mount(&mut self) -> Result<(), String> {
+        run("mount", &["-o", "loop", text(&self.image), text(&self.point)])?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    /// From now on nothing reaches the disk, the journal's newest entries included.
+    fn cut(&self) {
+        run("xfs_io", &["-x", "-c", "shutdown", text(&self.point)]).expect("the file system is shut down");
+    }
+
+    fn unmount(&mut self) {
+        run("umount", &[text(&self.point)]).expect("nobody uses it any more");
+        self.mounted = false;
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        if self.mounted {
+            // A failed test may have left a process that still uses it.
+            let _ = run("umount", &["-l", text(&self.point)]);
+        }
+    }
+}
+
+fn cut_power_again_and_again(kind: &str) {
+    let dir = scratch();
+    let mut disk = match FileSystem::make(kind, dir.path()) {
+        Ok(disk) => disk,
+        Err(reason) => return eprintln!("SKIPPED: no power was cut on {kind}: {reason}"),
+    };
+    let cycles = std::env::var("WEIR_POWER_CYCLES").ok().and_then(|v| v.parse().ok()).unwrap_or(50);
+    let data = disk.point.join("data");
+    let mut random = fastrand::Rng::with_seed(17);
+    let series: [Sent; CONNECTIONS] = Default::default();
+    for cycle in 0..cycles {
+        // Small epochs and segments, so that cuts meet flushes, publishes and the making and deleting of segments, too.
+        let settings = ["--seal-age", "500ms", "--hot-retention", "500ms", "--segment-bytes", "1MiB"];
+        let server = Server::start(&data, &settings).unwrap_or_else(|error| panic!("cycle {cycle}: {error}"));
+        check(&server, &series, cycle);
+        let stop = AtomicBool::new(false);
+        let promised = std::thread::scope(|scope| {
+            for (i, sent) in series.iter().enumerate() {
+                let (url, stop) = (server.url.clone(), &stop);
+                // Once it can't write any more, it says so.
+                scope.spawn(move || {
+                    let refused = sent.load(&url, i, stop);
+                    assert!(refused.is_none_or(|status| status.is_server_error()), "{refused:?}");
+                });
+            }
+            if cycle % 3 == 2 {
+                request_recompute(&server.url);
+            }
+            std::thread::sleep(Duration::from_millis(random.u64(10..1000)));
+            // What is acknowledged while the power goes may have been synced just after it was gone.
+            let promised: Vec<i64> = series.iter().map(Sent::acked).collect();
+            disk.cut();
+            stop.store(true, Ordering::SeqCst);
+            server.kill().expect("killed");
+            promised
+        });
+        series.iter().zip(promised).for_each(|(sent, acked)| sent.promise(acked));
+        disk.unmount();
+        disk.mount().expect("mounted again");
+    }
+    let server = Server::start(&data, &[]).expect("starts");
+    check(&server, &series, cycles);
+    assert!(series.iter().all(|s| s.acked() > 0), "the load ran: {series:?}");
+    assert_eq!(server.stop().expect("stops"), Some(0));
+    let checked = Command::new(binary()).args(["check", "--data-dir", text(&data)]).output().expect("weir runs");
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
+    let real: Vec<&str> =
+        findings.filter(|line| !line.starts_with("ok:") && !line.contains("a crash left it behind")).collect();
+    assert!(real.is_empty(), "{told}");
+    disk.unmount();
+}
+
+#[test]
+fn what_was_acknowledged_survives_power_cuts_on_ext4() {
+    cut_power_again_and_again("ext4");
+}
+
+#[test]
+fn what_was_acknowledged_survives_power_cuts_on_xfs() {
+    cut_power_again_and_again("xfs");
+}
