@@ -12,8 +12,9 @@ run:
 	$(CARGO) build --release --workspace --bins --locked
 	$(TARGET)/release/weir demo
 
-# Every test of the house; the real binary included.
+# Every test of the house; the real binary included. Some need tools of Debian, which root installs.
 test:
+	tests/install.sh
 	$(CARGO) build --workspace --all-targets --locked
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --workspace --locked --no-fail-fast
@@ -51,11 +52,13 @@ growth:
 steps:
 	$(CARGO) bench --workspace --locked --bench steps
 
-# The law and the crashes for longer. WEIR_LAW_CASES and WEIR_KILL_CYCLES say how long.
+# The law, the crashes and the power cuts for longer. WEIR_LAW_CASES, WEIR_KILL_CYCLES and WEIR_POWER_CYCLES say how long.
 soak:
+	tests/install.sh
 	$(CARGO) build --workspace --all-targets --locked
 	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test --workspace --locked --test law -- --nocapture
 	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test --workspace --locked --test kill -- --nocapture
+	WEIR_POWER_CYCLES=$${WEIR_POWER_CYCLES:-1000} $(CARGO) test --workspace --locked --test power -- --nocapture
 
 # Answers beside those of DuckDB and Polars on the real data sets, where they lie beside the project.
 DATA ?= ../shared/data

@@ -76,19 +76,33 @@ impl Drop for FileSystem {
     }
 }
 
-fn cut_power_again_and_again(kind: &str) {
+/// What lies on the disk that loses its power. The rest lies in a folder that survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// Log, catalog and history: a sync of one of them syncs names of the others, too.
+    All,
+    /// History alone, which must be as durable by itself as the catalog believes.
+    History,
+}
+
+fn cut_power_again_and_again(kind: &str, lost: Lost) {
     let dir = scratch();
     let mut disk = match FileSystem::make(kind, dir.path()) {
         Ok(disk) => disk,
         Err(reason) => return eprintln!("SKIPPED: no power was cut on {kind}: {reason}"),
     };
     let cycles = std::env::var("WEIR_POWER_CYCLES").ok().and_then(|v| v.parse().ok()).unwrap_or(50);
-    let data = disk.point.join("data");
+    let history = disk.point.join("history");
+    let (data, more) = match lost {
+        Lost::All => (disk.point.join("data"), vec![]),
+        Lost::History => (dir.path().join("data"), vec!["--history", text(&history)]),
+    };
     let mut random = fastrand::Rng::with_seed(17);
     let series: [Sent; CONNECTIONS] = Default::default();
     for cycle in 0..cycles {
         // Small epochs and segments, so that cuts meet flushes, publishes and the making and deleting of segments, too.
-        let settings = ["--seal-age", "500ms", "--hot-retention", "500ms", "--segment-bytes", "1MiB"];
+        let settings =
+            [&["--seal-age", "500ms", "--hot-retention", "500ms", "--segment-bytes", "1MiB"][..], &more].concat();
         let server = Server::start(&data, &settings).unwrap_or_else(|error| panic!("cycle {cycle}: {error}"));
         check(&server, &series, cycle);
         let stop = AtomicBool::new(false);
@@ -116,11 +130,12 @@ fn cut_power_again_and_again(kind: &str) {
         disk.unmount();
         disk.mount().expect("mounted again");
     }
-    let server = Server::start(&data, &[]).expect("starts");
+    let server = Server::start(&data, &more).expect("starts");
     check(&server, &series, cycles);
     assert!(series.iter().all(|s| s.acked() > 0), "the load ran: {series:?}");
     assert_eq!(server.stop().expect("stops"), Some(0));
-    let checked = Command::new(binary()).args(["check", "--data-dir", text(&data)]).output().expect("weir runs");
+    let checked =
+        Command::new(binary()).args(["check", "--data-dir", text(&data)]).args(&more).output().expect("weir runs");
     let told = String::from_utf8_lossy(&checked.stdout).into_owned();
     let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
     let real: Vec<&str> =
@@ -131,10 +146,15 @@ fn cut_power_again_and_again(kind: &str) {
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts_on_ext4() {
-    cut_power_again_and_again("ext4");
+    cut_power_again_and_again("ext4", Lost::All);
 }
 
 #[test]
 fn what_was_acknowledged_survives_power_cuts_on_xfs() {
-    cut_power_again_and_again("xfs");
+    cut_power_again_and_again("xfs", Lost::All);
+}
+
+#[test]
+fn what_the_catalog_names_survives_power_cuts_of_the_disk_of_history() {
+    cut_power_again_and_again("xfs", Lost::History);
 }
