@@ -26,7 +26,7 @@ use crate::spellings::{SeriesRef, Spelled, Spellings};
 /// Bytes of readings that may wait for the log at once.
 const WAITING_BYTES: usize = 256 << 20;
 /// Ingest waits where so many times the readings that are to stay in memory are there: history can't keep up.
-const BACKLOG: u64 = 5;
+const BACKLOG: u64 = 8;
 /// Most readings of one frame; a larger batch becomes several frames.
 const FRAME_READINGS: usize = 1 << 19;
 

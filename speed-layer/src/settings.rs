@@ -47,7 +47,7 @@ impl Default for Settings {
             seal_age: Duration::from_secs(300),
             seal_bytes: 96 << 20,
             hot_retention: Duration::from_secs(300),
-            hot_bytes: 192 << 20,
+            hot_bytes: 128 << 20,
             segment_bytes: 32 << 20,
             max_series: 5_000_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from).min(64),
