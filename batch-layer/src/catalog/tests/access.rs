@@ -13,7 +13,7 @@ async fn tokens_are_kept_without_their_secret() {
     let (token, secret) = catalog.create_token("a test", "grafana", &scopes, None, NOW).await.expect("made");
     assert_eq!(token.scopes, [Scope::Write, Scope::Read]);
     assert_eq!(token.hash, TokenHash::of(secret.reveal()));
-    assert_eq!(catalog.tokens().await.expect("listed"), [token.clone()]);
+    assert_eq!(catalog.tokens().await.expect("listed"), std::slice::from_ref(&token));
     catalog.revoke_token("a test", &token.id, ArrivalTime(2_000)).await.expect("revoked");
     catalog.revoke_token("a test", &token.id, ArrivalTime(3_000)).await.expect("revoked again");
     assert_eq!(catalog.tokens().await.expect("listed")[0].revoked_at, Some(ArrivalTime(2_000)), "the first time");
