@@ -233,10 +233,11 @@ impl LiveSeries {
                 Some(tail) => tail.update(time, value, arrival),
                 None => self.tail = Some(Tail::of(time, value, arrival)),
             }
-            part.insert(time, value, frame, folding.base, kind);
+            part.put(time, value, frame, folding.base, kind);
             lateness.observe(arrival.0.saturating_sub(time));
             folded.count(kind, self.id, time);
         }
+        part.tidy();
         folded.cells += (part.cells().len() - cells) as u64;
         self.open = Some(open);
     }
