@@ -9,7 +9,6 @@
 use std::fmt;
 
 use schemas::ArrivalTime;
-use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
@@ -22,8 +21,7 @@ const SECRET_BYTES: usize = 32;
 const CHECK_DIGITS: usize = 8;
 
 /// One thing that a token may allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Send readings.
     Write,
@@ -126,25 +124,21 @@ impl TokenHash {
 }
 
 /// A token, as it is kept and listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// What it is called by in lists, in the audit log and to revoke it.
     pub id: String,
     /// What it is for, in the words of whoever made it.
     pub name: String,
     /// What is known of its secret.
-    #[serde(skip)]
     pub hash: TokenHash,
     /// What it allows; sorted, each once.
     pub scopes: Vec<Scope>,
     /// When it was made.
-    #[serde(serialize_with = "serialize_time")]
     pub created_at: ArrivalTime,
     /// From when on it is of no use; `None`: never.
-    #[serde(serialize_with = "serialize_optional_time")]
     pub expires_at: Option<ArrivalTime>,
     /// When it was revoked, if it was.
-    #[serde(serialize_with = "serialize_optional_time")]
     pub revoked_at: Option<ArrivalTime>,
 }
 
@@ -158,14 +152,6 @@ impl Token {
     pub fn ended(&self, now: ArrivalTime) -> bool {
         self.revoked_at.is_some() || self.expires_at.is_some_and(|end| end <= now)
     }
-}
-
-fn serialize_time<S: Serializer>(time: &ArrivalTime, to: S) -> std::result::Result<S::Ok, S::Error> {
-    to.collect_str(time)
-}
-
-fn serialize_optional_time<S: Serializer>(time: &Option<ArrivalTime>, to: S) -> std::result::Result<S::Ok, S::Error> {
-    time.map(|time| time.to_string()).serialize(to)
 }
 
 /// The checksum of a secret's random part.

@@ -27,6 +27,8 @@ use crate::spellings::{SeriesRef, Spelled, Spellings};
 const WAITING_BYTES: usize = 256 << 20;
 /// Ingest waits where so many times the readings that are to stay in memory are there: history can't keep up.
 const BACKLOG: u64 = 8;
+/// So many late readings are settled while the state is locked: some milliseconds of work.
+const SETTLED_AT_ONCE: usize = 16_384;
 /// Most readings of one frame; a larger batch becomes several frames.
 const FRAME_READINGS: usize = 1 << 19;
 
@@ -326,8 +328,10 @@ impl SpeedLayer {
             return;
         }
         let (epoch, doubts) = self.shared.write().take_doubts();
-        if let Some(found) = sink.look_up(&doubts, epoch).await {
-            self.shared.write().settle(epoch, &found);
+        let Some(found) = sink.look_up(&doubts, epoch).await else { return };
+        // Others wait for the state: a file that is sent again may be all doubts.
+        for some in found.chunks(SETTLED_AT_ONCE) {
+            self.shared.write().settle(epoch, some);
         }
     }
 

@@ -125,6 +125,38 @@ async fn what_is_sent_again_while_it_is_in_memory_disturbs_nothing() {
     assert_eq!((fleet.points().await, fleet.disordered().await), (before, 0));
 }
 
+/// A file that begins with the newest reading, and is sent a second time after it has left memory: each cell would move all
+/// behind it, which takes many minutes.
+#[tokio::test]
+async fn many_readings_backwards_and_again_take_no_longer_than_others() {
+    let fleet = Fleet::with_cold_readings().await;
+    let begun = std::time::Instant::now();
+    let readings: Vec<(i64, f64)> = (1..=200_000).rev().map(|i| (-i * BUCKET, 1.0)).collect();
+    let question = QueryText {
+        from: Some(schemas::EventTime(fleet.start - 200_000 * BUCKET).to_string()),
+        to: Some(schemas::EventTime(fleet.start).to_string()),
+        step: Some("30d".to_owned()),
+        ..fleet.question()
+    };
+    for backwards in [true, false] {
+        let mut readings = readings.clone();
+        if backwards {
+            readings.reverse();
+        }
+        for some in readings.chunks(10_000) {
+            fleet.append(some).await;
+        }
+        fleet.engine.serving.speed.settle(fleet.engine.serving.sink.as_ref()).await;
+        let answer = fleet.engine.serving.query(&question).await.expect("answers");
+        assert_eq!(answer.series[0].points.iter().map(|p| p.data_points).sum::<u64>(), 200_000);
+        fleet.engine.serving.flush().await.expect("flushes");
+        fleet.clock.advance(5 * MINUTE);
+        fleet.engine.serving.speed.release();
+    }
+    let took = begun.elapsed();
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+}
+
 /// Doubts are left to queries, which name the file; nothing that was acknowledged waits for it.
 #[tokio::test]
 async fn a_flush_does_not_need_the_files_that_it_asks() {

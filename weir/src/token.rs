@@ -79,7 +79,10 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     | Command::Revoke(Revoke { settings, .. })) = &args.command;
     let merged = settings.merge(level)?;
     logging::start_quiet(&merged)?;
-    let catalog = open(&merged.settings.engine.batch.dir).await?;
+    let dir = &merged.settings.engine.batch.dir;
+    let there = matches!(args.command, Command::Create(_)) || dir.join("catalog.db").exists();
+    anyhow::ensure!(there, "there is no data directory {}", dir.display());
+    let catalog = open(dir).await?;
     let done = match &args.command {
         Command::Create(create) => make(&catalog, create).await,
         Command::List(_) => list(&catalog).await,

@@ -7,13 +7,13 @@
 //! Owns the rows and the chain. Does not own who an actor is.
 
 use schemas::time::ArrivalTime;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::rows::Columns;
+use super::rows::{Columns, serialize_time, stored};
 use super::{Attempt, Catalog, Tx};
 use crate::access::hex;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The hash before the first entry.
 const BEGINNING: &str = "";
@@ -34,10 +34,6 @@ pub struct AuditRow {
     pub subject: String,
     /// SHA-256 over all of it and the hash of the entry before, as hexadecimal digits.
     pub hash: String,
-}
-
-fn serialize_time<S: Serializer>(time: &ArrivalTime, to: S) -> std::result::Result<S::Ok, S::Error> {
-    to.collect_str(time)
 }
 
 impl AuditRow {
@@ -80,7 +76,7 @@ impl Catalog {
         };
         let hash = row.chained(&before);
         sqlx::query("INSERT INTO audit (seq, at, actor, action, subject, hash) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(i64::try_from(seq).map_err(|_| Error::corrupt("catalog, audit", "a number that can't be"))?)
+            .bind(stored(seq)?)
             .bind(at.0)
             .bind(&row.actor)
             .bind(&row.action)

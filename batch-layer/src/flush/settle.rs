@@ -35,12 +35,18 @@ const FILES_MAX: usize = 256;
 pub(crate) async fn settle(inner: &Inner, version: &HistoryVersion, sealed: &Arc<Sealed>) -> Arc<Sealed> {
     let epoch = &sealed.epoch;
     let doubts = doubts(epoch);
-    match look_up(inner, version, &doubts, epoch.first, ROWS_FLUSH + epoch.readings).await {
-        Some(found) if !found.is_empty() => {
-            let epoch = Arc::new(epoch.settled(&found, inner.settings.base));
-            Arc::new(Sealed { epoch, ..Sealed::clone(sealed) })
+    if doubts.is_empty() {
+        return Arc::clone(sealed);
+    }
+    let found = look_up(inner, version, &doubts, epoch.first, ROWS_FLUSH + epoch.readings).await;
+    let Some(found) = found else { return Arc::clone(sealed) };
+    let (old, base) = (Arc::clone(epoch), inner.settings.base);
+    match tokio::task::spawn_blocking(move || old.settled(&found, base)).await {
+        Ok(epoch) => Arc::new(Sealed { epoch: Arc::new(epoch), ..Sealed::clone(sealed) }),
+        Err(error) => {
+            tracing::error!(%error, "settling late readings failed: queries will look them up");
+            Arc::clone(sealed)
         }
-        _ => Arc::clone(sealed),
     }
 }
 

@@ -13,7 +13,7 @@ CREATE TABLE tokens (
 CREATE TABLE audit (
     seq BIGINT NOT NULL PRIMARY KEY,
     at BIGINT NOT NULL,
-    actor VARCHAR(160) NOT NULL,
+    actor VARCHAR(512) NOT NULL,
     action VARCHAR(32) NOT NULL,
     subject TEXT NOT NULL,
     hash VARCHAR(64) NOT NULL

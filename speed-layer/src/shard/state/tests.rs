@@ -1,0 +1,101 @@
+use schemas::time::SECOND;
+
+use super::*;
+
+const READINGS: u64 = 1_000;
+
+fn empty() -> SpeedState {
+    let settings = StateSettings {
+        base: Resolution::DEFAULT_BASE,
+        max_future_skew: Duration::from_secs(600),
+        seal_age: Duration::from_secs(300),
+        seal_bytes: READINGS * (READING_BYTES + CELL_BYTES / 2),
+        hot_retention: Duration::ZERO,
+        hot_bytes: u64::MAX,
+        shards: 2,
+    };
+    SpeedState::new(settings, Arc::default(), &[], Vec::new())
+}
+
+/// Takes readings of one series and counts them.
+fn count(state: &mut SpeedState, readings: impl IntoIterator<Item = (i64, f64)>) -> Folded {
+    let (id, key) = (SeriesId::new(0, 0), SeriesKey::new("t", &[("device_id", "d")]).expect("valid"));
+    let (times, values): (Vec<i64>, Vec<f64>) = readings.into_iter().unzip();
+    let arrival = ArrivalTime(times.iter().copied().max().unwrap_or(0));
+    let batch = Batch { definitions: vec![(id, key)], series: vec![id; times.len()], values, times };
+    state.take(state.position.next(), vec![Frame { arrival, batch }]);
+    state.fold()
+}
+
+fn state(step: i64) -> SpeedState {
+    let mut state = empty();
+    count(&mut state, (0..READINGS as i64).map(|i| (i * step, 1.0)));
+    state
+}
+
+/// What was counted before is what arrived last, in whichever sealed epoch.
+#[test]
+fn a_reading_is_repeated_if_it_says_what_was_said_last() {
+    let mut state = empty();
+    for value in [1.0, 2.0] {
+        count(&mut state, [(SECOND, value), (9 * SECOND, value)]);
+        state.seal(ArrivalTime(0), &|_| None);
+    }
+    let told = |state: &mut SpeedState, value: f64| {
+        let folded = count(state, [(SECOND, value), (5 * SECOND, value)]);
+        (folded.readings, folded.out_of_order, folded.repeated, folded.corrected, folded.doubts.len())
+    };
+    assert_eq!(told(&mut state, 1.0), (2, 2, 0, 1, 0));
+    state.seal(ArrivalTime(0), &|_| None);
+    assert_eq!(told(&mut state, 1.0), (2, 2, 2, 0, 0));
+    assert_eq!(told(&mut state, 2.0), (2, 2, 0, 2, 0));
+    // Once the newest epoch with it has left memory, nobody knows.
+    state.seal(ArrivalTime(0), &|_| None);
+    state.adopt(Arc::new(HistoryVersion { flushed: state.position, ..HistoryVersion::default() }), Vec::new());
+    state.release(ArrivalTime(i64::MAX));
+    assert_eq!(told(&mut state, 2.0), (2, 2, 0, 0, 2));
+    let (first, doubts) = state.take_doubts();
+    assert_eq!((first, doubts.len(), state.has_doubts()), (state.position, 2, false));
+}
+
+/// What history says counts in the epoch that it was asked for, and in no other.
+#[test]
+fn an_epoch_that_was_sealed_meanwhile_is_left_alone() {
+    let mut state = state(SECOND);
+    state.seal(ArrivalTime(0), &|_| None);
+    state.adopt(Arc::new(HistoryVersion { flushed: state.position, ..HistoryVersion::default() }), Vec::new());
+    state.release(ArrivalTime(i64::MAX));
+    let (id, late) = (SeriesId::new(0, 0), [(5, 1.0), (50 * SECOND + 5, 1.0)]);
+    count(&mut state, late);
+    let (asked_for, doubts) = state.take_doubts();
+    let found: Vec<_> = doubts.iter().map(|(id, time)| (*id, *time, None)).collect();
+    state.settle(asked_for, &found[..1]);
+    let disordered = |part: &Arc<schemas::epoch::SeriesEpoch>| part.disordered().to_vec();
+    let route = state.routes.find(id).expect("it has readings");
+    let open = |state: &SpeedState| state.shards[usize::from(route.shard)].open(route.slot).map(disordered);
+    assert_eq!(open(&state), Some(vec![50 * SECOND]));
+    state.seal(ArrivalTime(0), &|_| None);
+    count(&mut state, [(50 * SECOND + 6, 1.0)]);
+    state.settle(asked_for, &[(id, 50 * SECOND + 6, None)]);
+    assert_eq!(open(&state), Some(vec![50 * SECOND]));
+}
+
+/// Readings far apart have a cell each, which takes more than they do.
+#[test]
+fn cells_take_memory_until_their_readings_are_released() {
+    let names = |_: SeriesId| None;
+    let (dense, thin) = (state(SECOND), state(60 * SECOND));
+    assert_eq!(dense.hot_bytes(), READINGS * READING_BYTES + READINGS / 10 * CELL_BYTES);
+    assert_eq!(thin.hot_bytes(), READINGS * (READING_BYTES + CELL_BYTES));
+    assert!(!dense.seal_due(ArrivalTime(READINGS as i64 * SECOND)));
+    assert!(thin.seal_due(ArrivalTime(60 * READINGS as i64 * SECOND)));
+
+    for mut state in [dense, thin] {
+        let (before, now) = (state.hot_bytes(), ArrivalTime(i64::MAX));
+        state.seal(now, &names);
+        assert_eq!(state.hot_bytes(), before);
+        state.adopt(Arc::new(HistoryVersion { flushed: LogPosition(1), ..HistoryVersion::default() }), Vec::new());
+        state.release(now);
+        assert_eq!(state.hot_bytes(), 0);
+    }
+}
