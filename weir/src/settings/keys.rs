@@ -137,7 +137,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "hot_bytes",
         value: "SIZE",
-        about: "Flushed readings leave memory early above this; ingest waits at four times as much",
+        about: "Flushed readings leave memory early above this; ingest waits at eight times as much",
         set: |s, text| size(text).map(|v| s.engine.speed.hot_bytes = v),
         get: |s| show_size(s.engine.speed.hot_bytes),
     },
