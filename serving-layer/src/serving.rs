@@ -8,6 +8,7 @@ use schemas::Clock;
 use speed_layer::{HistorySink, SpeedLayer};
 
 use crate::error::Result;
+use crate::sql::Shared;
 
 /// What a person may write down about the serving layer.
 #[derive(Debug, Clone)]
@@ -20,6 +21,10 @@ pub struct Settings {
     pub query_timeout: Duration,
     /// Memory of one SQL statement, bytes.
     pub sql_memory_bytes: usize,
+    /// Memory of all SQL statements together, bytes.
+    pub sql_memory_total_bytes: usize,
+    /// SQL statements that run at once; more wait, then are refused.
+    pub sql_at_once: usize,
     /// Queries that run at once; more wait, then are refused.
     pub queries_at_once: usize,
     /// A reading that arrives this much after it happened is listed in `late_readings`.
@@ -37,6 +42,8 @@ impl Default for Settings {
             decompressed_bytes: 64 << 20,
             query_timeout: Duration::from_secs(30),
             sql_memory_bytes: 1 << 30,
+            sql_memory_total_bytes: 2 << 30,
+            sql_at_once: 8,
             queries_at_once: 64,
             late_after: Duration::from_secs(60),
             horizon_max: Duration::from_secs(24 * 3600),
@@ -60,6 +67,8 @@ pub struct Serving {
     pub settings: Settings,
     /// Processors that one query may use.
     pub processors: usize,
+    /// What SQL statements share.
+    pub statements: Arc<Shared>,
 }
 
 impl Serving {
@@ -72,7 +81,8 @@ impl Serving {
         settings: Settings,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { speed, batch, sink, clock, settings, processors }
+        let statements = Arc::new(Shared::new(&settings));
+        Self { speed, batch, sink, clock, settings, processors, statements }
     }
 
     /// Into how many parts to cut so much work, for all processors at most; less than `least` is no part of its own.

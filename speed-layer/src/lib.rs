@@ -12,6 +12,8 @@
 pub mod decode;
 mod error;
 mod flush;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod log;
 mod metrics;

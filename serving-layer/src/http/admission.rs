@@ -57,6 +57,18 @@ impl App {
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many queries are running").retry_after(1))
     }
 
+    /// Waits for the turn of an SQL statement, which has the turn of a query.
+    pub(super) async fn admit_statement(&self) -> Result<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.serving.statements.places).acquire_owned();
+        match tokio::time::timeout(QUERY_WAIT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => {
+                self.turn_away("statements");
+                Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many SQL statements are running").retry_after(1))
+            }
+        }
+    }
+
     /// Waits for the turn of a large body.
     pub(super) async fn admit_decoder(&self) -> Result<OwnedSemaphorePermit> {
         match tokio::time::timeout(DECODE_WAIT, Arc::clone(&self.decoders).acquire_owned()).await {

@@ -68,7 +68,8 @@ pub(super) async fn sql(State(app): State<Arc<App>>, headers: HeaderMap, body: B
     let request: SqlBody = read_json(&app, &headers, body, &["sql", "format"]).await?;
     let format: Format = request.format.as_deref().unwrap_or("json").parse()?;
     let permit = app.admit_query().await?;
-    let statement = app.within_timeout(app.serving.sql(&request.sql)).await?;
+    let place = app.admit_statement().await?;
+    let statement = app.within_timeout(app.serving.sql(&request.sql, place)).await?;
     let mut rows = Rows { encoder: format.encoder(&statement.schema)?, statement, done: false };
     let head = app.within_timeout(rows.take(HEAD_BYTES)).await?;
     let body = if rows.done { Body::from(head) } else { send(head, rows, permit) };

@@ -1,7 +1,7 @@
 //! The SQL door: one read-only statement over the tables of one snapshot.
 //!
 //! Owns what text is let through (`gate`), the functions and tables that it may name, and the time and memory that it
-//! may take. Does **not** own how buckets are counted (query), how history is read (batch layer), or how rows are
+//! (worker), and all statements together (shared), may take. Does **not** own how buckets are counted (query), how history is read (batch layer), or how rows are
 //! written down (HTTP, command line).
 //!
 //! ```text
@@ -18,13 +18,17 @@ mod functions;
 mod gate;
 mod plain;
 mod session;
+mod shared;
 mod tables;
 mod watch;
 mod worker;
 
+pub use self::shared::Shared;
+
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::Result;
 use crate::serving::Serving;
@@ -44,13 +48,13 @@ impl std::fmt::Debug for SqlStream {
 }
 
 impl Serving {
-    /// Runs a SELECT, EXPLAIN or DESCRIBE.
+    /// Runs a SELECT, EXPLAIN or DESCRIBE. Its place (one of [`Shared`]) is free again when its last thread has ended.
     ///
     /// # Errors
     /// The statement is not allowed, too large, names what does not exist, or takes too long; or history can't be read.
     /// What goes wrong later comes as an item of the stream.
-    pub async fn sql(&self, sql: &str) -> Result<SqlStream> {
-        worker::start(self.clone(), sql.to_owned()).await
+    pub async fn sql(&self, sql: &str, place: OwnedSemaphorePermit) -> Result<SqlStream> {
+        worker::start(self.clone(), sql.to_owned(), place).await
     }
 }
 

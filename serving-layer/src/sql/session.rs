@@ -8,7 +8,6 @@ use std::thread;
 
 use datafusion::error::Result as DfResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -39,8 +38,8 @@ pub(super) async fn plan(
     io: Handle,
 ) -> Result<SendableRecordBatchStream> {
     let planned = async {
-        let context = SessionContext::new_with_state(state(serving, watch, io)?);
-        tables::register(&context, serving)?;
+        let context = SessionContext::new_with_state(state(serving, watch, io.clone())?);
+        tables::register(&context, serving, io)?;
         let statement = Statement::Statement(Box::new(statement));
         let plan = context.state().statement_to_plan(statement).await?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -56,7 +55,7 @@ pub(super) async fn plan(
 
 fn state(serving: &Serving, watch: Watch, io: Handle) -> DfResult<SessionState> {
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(GreedyMemoryPool::new(serving.settings.sql_memory_bytes)))
+        .with_memory_pool(serving.statements.memory(serving.settings.sql_memory_bytes))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
         .build_arc()?;
     let config = SessionConfig::new()

@@ -115,7 +115,8 @@ async fn recompute(serving: &Serving) {
 }
 
 async fn rows(serving: &Serving, sql: &str) -> Result<Value> {
-    let stream = serving.sql(sql).await?;
+    let place = Arc::clone(&serving.statements.places).acquire_owned().await.expect("never closed");
+    let stream = serving.sql(sql, place).await?;
     let batches: Vec<RecordBatch> = stream.batches.try_collect().await?;
     let mut writer = ArrayWriter::new(Vec::new());
     for batch in &batches {

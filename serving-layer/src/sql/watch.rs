@@ -1,7 +1,9 @@
 //! Ends work that nobody waits for any more, also where DataFusion does not look up from it.
 //!
 //! Dropping a stream ends it where it yields. A join that finds no match does not yield: two million rows against two
-//! thousand take half a minute in one poll. So the filters of joins look whether the statement is still wanted.
+//! thousand take half a minute in one poll. So the filters of joins look whether the statement is still wanted. Nor does a
+//! join yield that makes a billion rows of one batch that was read: only what reads counts for DataFusion. So joins yield
+//! as what reads does.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -18,8 +20,12 @@ use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
-use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, PiecewiseMergeJoinExec,
+    SortMergeJoinExec, SymmetricHashJoinExec,
+};
 
 /// Whether a statement is still wanted.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +42,7 @@ impl Watch {
     }
 }
 
-/// Has the filters of all joins look at a [`Watch`].
+/// Has the filters of all joins look at a [`Watch`], and all joins yield.
 #[derive(Debug)]
 pub(super) struct WatchJoins(pub(super) Watch);
 
@@ -56,18 +62,21 @@ impl PhysicalOptimizerRule for WatchJoins {
 
 impl WatchJoins {
     fn watched(&self, node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
-        if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
+        if !joins(node.as_ref()) {
+            return Ok(Transformed::no(node));
+        }
+        let node: Arc<dyn ExecutionPlan> = if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
             && let Some(filter) = join.filter()
         {
-            let builder = NestedLoopJoinExecBuilder::from(join).with_filter(Some(self.filter(filter)));
-            return Ok(Transformed::yes(Arc::new(builder.build()?)));
-        }
-        if let Some(join) = node.downcast_ref::<HashJoinExec>()
+            Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(Some(self.filter(filter))).build()?)
+        } else if let Some(join) = node.downcast_ref::<HashJoinExec>()
             && let Some(filter) = join.filter()
         {
-            return Ok(Transformed::yes(join.builder().with_filter(Some(self.filter(filter))).build_exec()?));
-        }
-        Ok(Transformed::no(node))
+            join.builder().with_filter(Some(self.filter(filter))).build_exec()?
+        } else {
+            node
+        };
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(node))))
     }
 
     fn filter(&self, filter: &JoinFilter) -> JoinFilter {
@@ -75,6 +84,16 @@ impl WatchJoins {
         let watched = Arc::new(Watched { inner, watch: self.0.clone() });
         JoinFilter::new(watched, filter.column_indices().to_vec(), Arc::clone(filter.schema()))
     }
+}
+
+/// Whether a node makes rows of pairs of rows.
+fn joins(node: &dyn ExecutionPlan) -> bool {
+    node.is::<HashJoinExec>()
+        || node.is::<NestedLoopJoinExec>()
+        || node.is::<CrossJoinExec>()
+        || node.is::<SortMergeJoinExec>()
+        || node.is::<SymmetricHashJoinExec>()
+        || node.is::<PiecewiseMergeJoinExec>()
 }
 
 /// An expression that fails when nobody waits any more.

@@ -2,13 +2,15 @@
 //!
 //! Owns the thread that plans, the runtime that the operators run on, and the channel to who asked. What somebody writes
 //! decides how long an operator works without yielding, so no statement shares a thread with another one or with
-//! ingest. Does not own the reading of tables: that goes on where it always does (`tables::source`).
+//! ingest; and its threads stand back behind all others, so that readings are taken as quickly as without SQL. Does not
+//! own the reading of tables: that goes on where it always does (`tables::source`).
 //!
 //! ```text
 //! sql() ─ text ─► thread: gate ─► plan ─► operators ─ batches ─► SqlStream
 //!       ◄─ schema or refusal ─┘              ▲ tables, read on the caller's runtime
 //! ```
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
+use thread_priority::{ThreadPriority, set_current_thread_priority};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::failure::of_datafusion;
@@ -28,6 +31,8 @@ use crate::serving::Serving;
 
 /// Stack of the threads: parser, planner and operators recurse over the statement.
 const STACK_BYTES: usize = 64 << 20;
+/// The priority of the threads, of 100: on Linux a niceness of 15, a thirtieth of a processor that others want.
+const PRIORITY: u8 = 10;
 /// Batches that are made before they are asked for.
 const AHEAD: usize = 2;
 
@@ -35,15 +40,18 @@ const AHEAD: usize = 2;
 type Message = Option<Result<RecordBatch>>;
 
 /// Starts a statement.
-pub(super) async fn start(serving: Serving, sql: String) -> Result<SqlStream> {
+pub(super) async fn start(serving: Serving, sql: String, place: OwnedSemaphorePermit) -> Result<SqlStream> {
     let time = serving.settings.query_timeout;
     let (tell, told) = oneshot::channel();
     let (rows, found) = mpsc::channel(AHEAD);
     // From here on, dropping this future ends the statement.
     let rest = Rest { found, left: time, time, watch: Ended(Watch::default()) };
     let work = Work { watch: rest.watch.0.clone(), io: Handle::current(), serving, sql };
+    let place = Arc::new(place);
     let thread = thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-    thread.spawn(move || work.run(tell, rows)).map_err(|e| Error::Unavailable(format!("can't start a thread: {e}")))?;
+    thread
+        .spawn(move || work.run(tell, rows, place))
+        .map_err(|e| Error::Unavailable(format!("can't start a thread: {e}")))?;
     let schema = timeout(time, told).await.map_err(|_| Error::Timeout(time.as_secs()))?;
     let schema = schema.map_err(|_| Error::Unavailable("planning the statement panicked".to_owned()))??;
     let batches = futures::stream::unfold(Some(rest), async |rest| rest?.next().await).boxed();
@@ -60,9 +68,16 @@ struct Work {
 }
 
 impl Work {
-    fn run(self, tell: oneshot::Sender<Result<SchemaRef>>, rows: mpsc::Sender<Message>) {
+    fn run(
+        self,
+        tell: oneshot::Sender<Result<SchemaRef>>,
+        rows: mpsc::Sender<Message>,
+        place: Arc<OwnedSemaphorePermit>,
+    ) {
+        // Those that this thread starts inherit it.
+        stand_back();
         // Who asked may be gone; then nobody needs to be told.
-        let runtime = match runtime() {
+        let runtime = match runtime(place) {
             Ok(runtime) => runtime,
             Err(error) => return drop(tell.send(Err(error))),
         };
@@ -86,9 +101,20 @@ impl Work {
     }
 }
 
-fn runtime() -> Result<Runtime> {
+fn stand_back() {
+    let lowered = ThreadPriority::try_from(PRIORITY)
+        .map_err(str::to_owned)
+        .and_then(|priority| set_current_thread_priority(priority).map_err(|error| format!("{error:?}")));
+    if let Err(error) = lowered {
+        tracing::warn!(error, "a statement can't stand back behind others");
+    }
+}
+
+fn runtime(place: Arc<OwnedSemaphorePermit>) -> Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(session::partitions()).thread_stack_size(STACK_BYTES).thread_name("sql-work").enable_all();
+    // The runtime keeps this until its last thread has ended.
+    builder.on_thread_stop(move || drop(Arc::clone(&place)));
     builder.build().map_err(|e| Error::Unavailable(format!("can't start threads: {e}")))
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Appends length, CRC and payload.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; FRAME_HEADER]);
         out.push(VERSION);
@@ -57,7 +57,7 @@ impl Frame {
     }
 
     /// The first frame of `bytes`, and what follows it.
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, &[u8]), String> {
         let mut header = Reader(bytes);
         let (len, crc) = (header.len()?, header.u32()?);
         if len > PAYLOAD_MAX {
@@ -70,7 +70,8 @@ impl Frame {
         Ok((Self::decode_payload(payload)?, header.0))
     }
 
-    fn decode_payload(payload: &[u8]) -> Result<Self, String> {
+    /// The frame of a payload whose checksum matched.
+    pub(crate) fn decode_payload(payload: &[u8]) -> Result<Self, String> {
         let mut reader = Reader(payload);
         let version = reader.take(1)?[0];
         let arrival = ArrivalTime(reader.i64()?);

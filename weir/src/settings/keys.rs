@@ -212,6 +212,20 @@ pub const KEYS: &[Key] = &[
         get: |s| show_size(s.engine.serving.sql_memory_bytes as u64),
     },
     Key {
+        name: "sql_memory_total",
+        value: "SIZE",
+        about: "Memory that all SQL statements may use together",
+        set: |s, text| memory(text).map(|v| s.engine.serving.sql_memory_total_bytes = v),
+        get: |s| show_size(s.engine.serving.sql_memory_total_bytes as u64),
+    },
+    Key {
+        name: "sql_at_once",
+        value: "NUMBER",
+        about: "SQL statements that run at once; more wait, then are refused",
+        set: |s, text| positive(text).map(|v| s.engine.serving.sql_at_once = v),
+        get: |s| s.engine.serving.sql_at_once.to_string(),
+    },
+    Key {
         name: "queries_at_once",
         value: "NUMBER",
         about: "Queries that run at once; more wait, then are refused",

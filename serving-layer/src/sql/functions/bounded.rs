@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::compute::kernels::concat_elements::concat_elements_utf8;
+use arrow::compute::kernels::concat_elements::concat_elements_utf8_many;
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::{DFSchema, exec_err};
 use datafusion::error::{DataFusionError, Result as DfResult};
@@ -133,7 +133,7 @@ fn lengths(array: &ArrayRef) -> DfResult<Vec<u64>> {
     })
 }
 
-/// Makes `a || b` a bounded function, too.
+/// Makes `a || b` a bounded function, too: one for a whole chain, as planning takes time quadratic in the depth.
 #[derive(Debug)]
 pub(super) struct ConcatPlanner;
 
@@ -142,15 +142,26 @@ impl ExprPlanner for ConcatPlanner {
         if expr.op != BinaryOperator::StringConcat {
             return Ok(PlannerResult::Original(expr));
         }
-        let concat = ScalarUDF::new_from_impl(Concat { signature: Signature::user_defined(Volatility::Immutable) });
-        Ok(PlannerResult::Planned(concat.call(vec![expr.left, expr.right])))
+        Ok(PlannerResult::Planned(match expr.left {
+            Expr::ScalarFunction(mut chain) if chain.func.inner().is::<Concat>() => {
+                chain.args.push(expr.right);
+                Expr::ScalarFunction(chain)
+            }
+            left => ScalarUDF::new_from_impl(Concat::default()).call(vec![left, expr.right]),
+        }))
     }
 }
 
-/// `a || b`: null where one of them is.
+/// `a || b || ...`: null where one of them is.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Concat {
     signature: Signature,
+}
+
+impl Default for Concat {
+    fn default() -> Self {
+        Self { signature: Signature::user_defined(Volatility::Immutable) }
+    }
 }
 
 impl ScalarUDFImpl for Concat {
@@ -183,8 +194,8 @@ impl ScalarUDFImpl for Concat {
         check(self.name(), &args.args, args.number_rows)?;
         let scalar = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let [left, right] = arrays.as_slice() else { return exec_err!("|| joins two texts") };
-        let joined = concat_elements_utf8(left.as_string::<i32>(), right.as_string::<i32>())?;
+        let texts: Vec<_> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+        let joined = concat_elements_utf8_many(&texts)?;
         if scalar {
             return Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::try_from_array(&joined, 0)?));
         }

@@ -76,9 +76,19 @@ pub(super) fn is_allowed(name: &str) -> bool {
     ALLOWED.names.contains(name)
 }
 
-/// Whether the result of an aggregate holds all its arguments.
+/// Whether an aggregate looks at all its arguments, or at some thousand registers, each time that it is evaluated.
 pub(super) fn collects(name: &str) -> bool {
-    matches!(name, "array_agg" | "string_agg" | "listagg" | "group_concat")
+    matches!(
+        name,
+        "array_agg"
+            | "string_agg"
+            | "listagg"
+            | "group_concat"
+            | "median"
+            | "percentile_cont"
+            | "quantile_cont"
+            | "approx_distinct"
+    )
 }
 
 /// Which argument of a function is a regular expression.

@@ -24,6 +24,8 @@ const JOINS_MAX: u64 = 8;
 const ARMS_MAX: u64 = 64;
 /// Most references to CTEs.
 const CTE_MAX: u64 = 64;
+/// Most subqueries of expressions within each other. Each level more than doubles the time of planning.
+const DEPTH_MAX: u64 = 6;
 /// Most columns of a CUBE, which makes two to their power grouping sets.
 const CUBE_MAX: usize = 6;
 /// Most elements of a ROLLUP or GROUPING SETS.
@@ -67,6 +69,8 @@ struct Size {
     arms: u64,
     ctes: u64,
     groupings: u64,
+    /// How deep subqueries of expressions lie within each other: the only one that does not add up.
+    depth: u64,
 }
 
 impl Size {
@@ -76,12 +80,14 @@ impl Size {
         self.arms += other.arms;
         self.ctes += other.ctes;
         self.groupings += other.groupings;
+        self.depth = self.depth.max(other.depth);
         let limits = [
             (self.nodes, NODES_MAX, "expressions and tables"),
             (self.joins, JOINS_MAX, "joins"),
             (self.arms, ARMS_MAX, "queries combined by UNION, EXCEPT or INTERSECT"),
             (self.ctes, CTE_MAX, "references to CTEs"),
             (self.groupings, GROUPINGS_MAX, "of CUBE, ROLLUP and GROUPING SETS"),
+            (self.depth, DEPTH_MAX, "subqueries within each other"),
         ];
         match limits.into_iter().find(|(count, max, _)| count > max) {
             Some((_, max, what)) => Err(invalid(format!("the statement is too large: more than {max} {what}"))),
@@ -98,6 +104,8 @@ struct Frame {
     /// Sizes of those visited so far.
     sizes: HashMap<String, Size>,
     size: Size,
+    /// How many subqueries of expressions it lies in.
+    depth: u64,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +113,8 @@ struct Counter {
     /// The text as it stands: a CTE that is never used is planned as well.
     text: Size,
     frames: Vec<Frame>,
+    /// How many subqueries of expressions are being visited.
+    depth: u64,
 }
 
 impl Counter {
@@ -130,14 +140,15 @@ impl Counter {
             }
             names = with.cte_tables.iter().map(|cte| cte.alias.name.value.to_lowercase()).collect();
         }
-        self.frames.push(Frame { names, ..Frame::default() });
+        self.frames.push(Frame { names, depth: self.depth, ..Frame::default() });
         let arms = arms(&query.body)?;
         self.add(Size { nodes: 1 + arms, arms: if arms > 1 { arms } else { 0 }, ..Size::default() })
     }
 
     fn close(&mut self) -> Result<()> {
-        let Some(done) = self.frames.pop() else { return Ok(()) };
+        let Some(mut done) = self.frames.pop() else { return Ok(()) };
         let Some(parent) = self.frames.last_mut() else { return Ok(()) };
+        done.size.depth += done.depth - parent.depth;
         match parent.names.get(parent.sizes.len()).cloned() {
             // A second CTE of the same name would hide how many were visited; the planner refuses it as well.
             Some(name) if parent.sizes.contains_key(&name) => Err(invalid(format!("CTE {name:?} stands twice"))),
@@ -156,6 +167,7 @@ impl Counter {
         };
         let Some(mut size) = known else { return check_table(name) };
         size.ctes += 1;
+        size.depth += self.frames.last().map_or(0, |frame| self.depth - frame.depth);
         self.expand(size)
     }
 
@@ -200,6 +212,7 @@ impl Counter {
 
     fn expression(&mut self, expr: &Expr) -> Result<()> {
         self.nodes(1)?;
+        self.depth += u64::from(is_subquery(expr));
         match expr {
             Expr::Function(function) => check_function(function),
             Expr::Cube(sets) => self.grouping("CUBE", sets.iter().map(Vec::len).sum(), CUBE_MAX),
@@ -260,7 +273,7 @@ fn check_function(function: &Function) -> Result<()> {
     }
     if function.over.is_some() && functions::collects(&name) {
         return Err(invalid(format!(
-            "{name} is not allowed as a window function: each row would hold all rows before it"
+            "{name} is not allowed as a window function: each row would look at all rows before it"
         )));
     }
     match (functions::pattern_argument(&name), &function.args) {
@@ -270,6 +283,10 @@ fn check_function(function: &Function) -> Result<()> {
         },
         _ => Ok(()),
     }
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. })
 }
 
 fn matches_regex(op: &BinaryOperator) -> bool {
@@ -299,6 +316,11 @@ impl Visitor for Counter {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Self::Break> {
         flow(self.open(query))
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Self::Break> {
+        self.depth -= u64::from(is_subquery(expr));
+        ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Self::Break> {

@@ -103,6 +103,21 @@ fn what_is_large_is_refused_quickly() {
     refused("SELECT 1 FROM readings GROUP BY ROLLUP (metric), ROLLUP (tags), ROLLUP (value)", "ROLLUP");
 }
 
+/// Planning takes twice to three times as long for each level.
+#[test]
+fn subqueries_lie_within_each_other_six_times_at_most() {
+    let chain = |depth: usize| {
+        let open = "(SELECT max(value) FROM readings WHERE value < ".repeat(depth);
+        format!("SELECT count(*) FROM readings WHERE value < {open}1{}", ")".repeat(depth))
+    };
+    allowed(&chain(6));
+    refused(chain(7), "subqueries within each other");
+    let beside = ["(SELECT max(value) FROM readings)"; 9].join(" + ");
+    allowed(&format!("SELECT {beside}, (SELECT min(x) FROM (SELECT {beside} AS x))"));
+    let within = format!("SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT 1 WHERE 1 IN ({})))", chain(5));
+    refused(within, "subqueries within each other");
+}
+
 /// `c0` joins itself in `c1`, and so on: a kilobyte of text, a quarter of a million tables.
 #[test]
 fn ctes_are_counted_where_they_are_used() {
@@ -114,6 +129,8 @@ fn ctes_are_counted_where_they_are_used() {
     refused(bomb(18, "SELECT a.x FROM @ a JOIN @ b ON a.x = b.x"), "too large");
     refused(bomb(18, "SELECT x FROM @ UNION ALL SELECT x FROM @"), "too large");
     refused(bomb(60, "SELECT (SELECT max(x) FROM @) + (SELECT min(x) FROM @) AS x"), "too large");
+    refused(bomb(7, "SELECT (SELECT max(x) FROM @) AS x"), "subqueries within each other");
+    allowed(&bomb(6, "SELECT (SELECT max(x) FROM @) AS x"));
     refused("WITH RECURSIVE a AS (SELECT 1 UNION ALL SELECT * FROM a) SELECT * FROM a", "RECURSIVE");
     refused("WITH a AS (SELECT 1), a AS (SELECT 2) SELECT * FROM a", "");
     allowed(&bomb(5, "SELECT x + 1 AS x FROM @"));

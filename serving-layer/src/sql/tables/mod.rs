@@ -13,12 +13,13 @@ mod readings;
 mod realtime;
 mod source;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use datafusion::error::Result as DfResult;
 use datafusion::prelude::SessionContext;
 use schemas::epoch::Snapshot;
 use schemas::selector::Selector;
+use tokio::runtime::Handle;
 
 pub(super) use self::metrics::check;
 pub(super) use self::source::Io;
@@ -42,19 +43,26 @@ pub(super) const NAMES: [&str; 10] = [
 #[derive(Debug)]
 struct Statement {
     serving: Serving,
+    io: Handle,
     snapshot: OnceLock<Arc<Snapshot>>,
 }
 
 impl Statement {
     /// The one snapshot of the statement (SQL-1), taken when it is first asked for: a statement over `jobs` needs none.
     fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(self.snapshot.get_or_init(|| Arc::new(self.serving.speed.snapshot(&Selector::all()))))
+        Arc::clone(self.snapshot.get_or_init(|| {
+            // Not by this thread: it stands back behind others, and would keep them waiting for the state's lock.
+            let (tell, told) = mpsc::sync_channel(1);
+            let speed = self.serving.speed.clone();
+            self.io.spawn(async move { tell.send(Arc::new(speed.snapshot(&Selector::all()))) });
+            told.recv().unwrap_or_else(|_| Arc::new(self.serving.speed.snapshot(&Selector::all())))
+        }))
     }
 }
 
 /// Gives a session the tables, all of one snapshot.
-pub(super) fn register(context: &SessionContext, serving: &Serving) -> DfResult<()> {
-    let statement = Arc::new(Statement { serving: serving.clone(), snapshot: OnceLock::new() });
+pub(super) fn register(context: &SessionContext, serving: &Serving, io: Handle) -> DfResult<()> {
+    let statement = Arc::new(Statement { serving: serving.clone(), io, snapshot: OnceLock::new() });
     let readings = readings::table(Arc::clone(&statement));
     let late = readings::late(Arc::clone(&readings), serving.settings.late_after)?;
     let tables = [

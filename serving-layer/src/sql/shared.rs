@@ -1,0 +1,115 @@
+//! What all statements share: places to run in, and memory.
+//!
+//! Owns how much of both there is. A statement has memory of its own within that of all, so that one can't take what all
+//! others need. Does not own the wait for a place, nor what is told to whom there is none for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::error::Result as DfResult;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryLimit, MemoryPool, MemoryReservation};
+use tokio::sync::Semaphore;
+
+use super::failure::to_datafusion;
+use crate::error::Error;
+use crate::serving::Settings;
+
+/// A statement that found no memory may find some so many seconds later.
+const RETRY_S: u64 = 2;
+
+/// What statements share; held by the handle of the serving layer.
+#[derive(Debug)]
+pub struct Shared {
+    /// One permit for each statement that may run; kept until its last thread has ended.
+    pub(crate) places: Arc<Semaphore>,
+    memory: Arc<dyn MemoryPool>,
+}
+
+impl Shared {
+    /// As many places and as much memory as the settings say.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(settings.sql_at_once.max(1))),
+            memory: Arc::new(GreedyMemoryPool::new(settings.sql_memory_total_bytes)),
+        }
+    }
+
+    /// The memory of a new statement: at most so many bytes.
+    pub(super) fn memory(&self, bytes: usize) -> Arc<dyn MemoryPool> {
+        Arc::new(Memory { own: GreedyMemoryPool::new(bytes), all: Arc::clone(&self.memory) })
+    }
+}
+
+/// The memory of one statement.
+#[derive(Debug)]
+struct Memory {
+    own: GreedyMemoryPool,
+    all: Arc<dyn MemoryPool>,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} within {}", self.own, self.all)
+    }
+}
+
+impl MemoryPool for Memory {
+    fn name(&self) -> &'static str {
+        "statement"
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.own.grow(reservation, additional);
+        self.all.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.own.shrink(reservation, shrink);
+        self.all.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DfResult<()> {
+        self.own.try_grow(reservation, additional)?;
+        if self.all.try_grow(reservation, additional).is_ok() {
+            return Ok(());
+        }
+        self.own.shrink(reservation, additional);
+        let reason = "other statements use the memory that there is for SQL".to_owned();
+        Err(to_datafusion(Error::Overloaded { reason, retry_after_s: RETRY_S }))
+    }
+
+    fn reserved(&self) -> usize {
+        self.own.reserved()
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        self.own.memory_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::MemoryConsumer;
+
+    use super::super::failure::of_datafusion;
+    use super::*;
+
+    #[test]
+    fn a_statement_has_memory_of_its_own_within_that_of_all() {
+        let settings = Settings { sql_memory_total_bytes: 150, ..Settings::default() };
+        let shared = Shared::new(&settings);
+        let (one, other) = (shared.memory(100), shared.memory(100));
+        let first = MemoryConsumer::new("first").register(&one);
+        let second = MemoryConsumer::new("second").register(&other);
+        first.try_grow(90).expect("its own");
+        let refused = first.try_grow(20).expect_err("more than its own");
+        assert!(matches!(of_datafusion(&refused), Error::TooLarge(_)), "{refused}");
+        let refused = second.try_grow(70).expect_err("more than is left");
+        assert!(matches!(of_datafusion(&refused), Error::Overloaded { .. }), "{refused}");
+        assert_eq!((one.reserved(), other.reserved(), shared.memory.reserved()), (90, 0, 90));
+        drop(first);
+        second.try_grow(70).expect("the first is gone");
+        drop(second);
+        assert_eq!(shared.memory.reserved(), 0);
+    }
+}
