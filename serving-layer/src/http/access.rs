@@ -28,7 +28,8 @@ use schemas::{ArrivalTime, Clock};
 use tokio::time::Instant;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use self::guesses::Guesses;
+pub(super) use self::guesses::Guesses;
+
 use super::App;
 use super::error::{Problem, Result};
 

@@ -5,8 +5,8 @@
 //! questions to `query` and `sql`, jobs to the batch layer's catalog.
 //!
 //! ```text
-//! connection ─► server ─► metrics, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
-//!                                                           └──► Problem (problem+json) or an answer, streamed
+//! connection ─► server, tls ─► metrics, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
+//!                                                                └──► Problem (problem+json) or an answer, streamed
 //! ```
 
 mod access;
@@ -38,6 +38,7 @@ mod server;
 mod sql;
 mod status;
 mod stream;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -58,7 +59,8 @@ use utoipa_axum::routes;
 
 pub use access::Admit;
 pub use metrics::Metrics;
-pub use server::serve;
+pub use server::{Entrance, serve};
+pub use tls::{Tls, TlsFiles};
 
 use self::access::{Access, Need, Routes};
 use self::body::Room;
