@@ -150,7 +150,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 
 /// Readings in, answers out.
 fn data_routes(routes: Routes) -> Routes {
-    let (write, read) = (Need::Scope(Scope::Write), Need::Scope(Scope::Read));
+    let (write, read) = (Need::Within(Scope::Write), Need::Within(Scope::Read));
     routes
         .add(write, routes!(readings::write))
         .add(write, routes!(influx::write_v1))
@@ -163,7 +163,7 @@ fn data_routes(routes: Routes) -> Routes {
         .add(read, routes!(realtime::realtime))
         .add(read, routes!(series::metrics))
         .add(read, routes!(series::series))
-        .add(read, routes!(sql::sql))
+        .add(Need::Scope(Scope::Read), routes!(sql::sql))
 }
 
 /// Work on history.
@@ -189,11 +189,11 @@ fn own_routes(routes: Routes) -> Routes {
     routes
         .add(read, routes!(status::status))
         .add(Need::Scope(Scope::Admin), routes!(audit::list))
-        .add(read, routes!(operations::index))
+        .add(Need::Within(Scope::Read), routes!(operations::index))
         .add(Need::Nothing, routes!(operations::health))
         .add(Need::Nothing, routes!(operations::ready))
         .add(read, routes!(operations::metrics))
-        .add(read, routes!(openapi::show))
+        .add(Need::Within(Scope::Read), routes!(openapi::show))
 }
 
 #[cfg(test)]

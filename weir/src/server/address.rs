@@ -122,7 +122,9 @@ mod tests {
         let catalog = Catalog::open(&dir.path().join("catalog.db")).await.expect("opens");
         assert!(!bound("0.0.0.0:0", false).await, "a catalog without tokens");
         let now = schemas::ArrivalTime(0);
-        catalog.create_token("a test", "t", &[batch_layer::access::Scope::Read], None, now).await.expect("made");
+        let (scopes, limits) = (vec![batch_layer::access::Scope::Read], schemas::limits::Limits::default());
+        let new = batch_layer::access::NewToken { name: "t".to_owned(), scopes, limits, expires_at: None };
+        catalog.create_token("a test", new, now).await.expect("made");
         assert!(bound("0.0.0.0:0", false).await);
         catalog.close().await;
         let mut halved = settings("127.0.0.1:0", false);
