@@ -289,6 +289,51 @@ fn a_limited_token_writes_and_reads_its_own_series_only() {
 }
 
 #[test]
+fn pages_of_other_sites_read_answers_only_where_they_are_named() {
+    let ask = |url: &str, method: Method, origin: &str, asks: bool| {
+        let mut request = Client::new().request(method, format!("{url}/v1/status")).header("origin", origin);
+        if asks {
+            request = request.header("access-control-request-method", "GET");
+        }
+        let answer = request.send().expect("answered");
+        let headers = answer.headers().iter().filter(|(name, _)| name.as_str().starts_with("access-control-"));
+        let names: Vec<String> = headers.map(|(name, _)| name.as_str()["access-control-".len()..].to_owned()).collect();
+        let header =
+            |name: &str| answer.headers().get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
+        (answer.status().as_u16(), names, header("access-control-allow-origin").join(","), header("vary").join(","))
+    };
+    let (grafana, other) = ("https://grafana.example", "https://grafana.example.evil.example");
+
+    let dir = scratch();
+    let server = Server::start(dir.path(), &[]).expect("starts");
+    create(dir.path(), "read", &[]);
+    wait_for("the token", || ask_raw(&server.url, "GET /v1/status") == 401);
+    for (method, asks) in [(Method::OPTIONS, true), (Method::GET, false)] {
+        let (status, names, _, vary) = ask(&server.url, method, grafana, asks);
+        assert!(
+            status == 401 && names.is_empty() && !vary.contains("origin"),
+            "off unless set: {status} {names:?} {vary}"
+        );
+    }
+    assert_eq!(server.stop().expect("stops"), Some(0));
+
+    let server = Server::start(dir.path(), &["--cors-origins", grafana]).expect("starts");
+    let (status, names, allowed, vary) = ask(&server.url, Method::OPTIONS, grafana, true);
+    assert_eq!((status, allowed.as_str()), (204, grafana), "a preflight needs no token");
+    assert!(names.iter().any(|name| name == "allow-headers") && vary.contains("origin"), "{names:?} {vary}");
+    assert!(!names.iter().any(|name| name == "allow-credentials"), "{names:?}");
+    let (status, _, allowed, _) = ask(&server.url, Method::GET, grafana, false);
+    assert_eq!((status, allowed.as_str()), (401, grafana), "but everything else does");
+    let (status, ..) = ask(&server.url, Method::OPTIONS, grafana, false);
+    assert_eq!(status, 401, "this is no preflight");
+    for (method, asks) in [(Method::OPTIONS, true), (Method::GET, false)] {
+        let (status, names, _, vary) = ask(&server.url, method, other, asks);
+        assert!(status == 401 && names.is_empty() && vary.contains("origin"), "{status} {names:?} {vary}");
+    }
+    assert_eq!(server.stop().expect("stops"), Some(0));
+}
+
+#[test]
 fn no_spelling_of_a_path_leads_round_the_door() {
     let dir = scratch();
     let server = Server::start(dir.path(), &[]).expect("starts");

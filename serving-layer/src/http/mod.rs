@@ -5,7 +5,7 @@
 //! questions to `query` and `sql`, jobs to the batch layer's catalog.
 //!
 //! ```text
-//! connection ─► server, tls ─► metrics, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
+//! connection ─► server, tls ─► metrics, cors, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
 //!                                                                └──► Problem (problem+json) or an answer, streamed
 //! ```
 
@@ -15,6 +15,7 @@ mod answer_text;
 mod audit;
 mod body;
 mod buffers;
+mod cors;
 mod encode;
 mod error;
 mod generations;
@@ -58,6 +59,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::Admit;
+pub use cors::Cors;
 pub use metrics::Metrics;
 pub use server::{Entrance, serve};
 pub use tls::{Tls, TlsFiles};
@@ -139,6 +141,7 @@ pub fn router(state: HttpState) -> Router {
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(Arc::clone(&app), access::identify))
+        .layer(from_fn_with_state(Arc::clone(&app), cors::share))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
         .with_state(app)
 }

@@ -109,6 +109,13 @@ pub const KEYS: &[Key] = &[
         get: |s| show_file(s.tls.client_ca.as_deref()),
     },
     Key {
+        name: "cors_origins",
+        value: "ORIGINS",
+        about: "Sites whose pages may read answers in a browser: https://a.example,https://b.example, or *; none if empty",
+        set: |s, text| text.parse().map(|v| s.engine.serving.cors = v).map_err(|e: serving_layer::Error| e.to_string()),
+        get: |s| s.engine.serving.cors.to_string(),
+    },
+    Key {
         name: "history",
         value: "URL",
         about: "Where history lies: a path, file://, memory:// or s3://bucket/prefix",
@@ -313,6 +320,7 @@ mod tests {
             ("max_series", "0"),
             ("epsilon", "2"),
             ("data_dir", ""),
+            ("cors_origins", "a.example"),
             ("durability", "often"),
         ] {
             let key = Key::named(name).expect(name);
