@@ -188,6 +188,11 @@ fn with_an_authority_for_clients_only_those_it_signed_come_in() {
     }
     assert!(server.log().contains("somebody was not let in"), "{}", server.log());
 
+    let job = member.post(format!("{}/v1/jobs", server.url)).json(&serde_json::json!({"kind": "fold"})).send();
+    assert_eq!(job.expect("answered").status(), 202);
+    let audit = get(&member, &server, "/v1/audit").and_then(Response::text).expect("answered");
+    assert!(audit.contains(r#""actor":"certificate \"press-7\" "#), "{audit}");
+
     let (ca, cert, key) =
         (certificates.text("ca.pem"), certificates.text("press-7.pem"), certificates.text("press-7.key"));
     let sql = ["sql", "SELECT 1 AS one", "--format", "csv", "--url", &server.url, "--ca", &ca];
@@ -229,6 +234,7 @@ fn a_certificate_is_replaced_while_serving_and_a_broken_one_is_not_taken() {
     let secret = String::from_utf8(certificates.read("next.key")).expect("PEM");
     let secret = secret.lines().nth(1).expect("a line of the key");
     assert!(log.contains("not the private key of the certificate") && !log.contains(secret), "{log}");
+    assert!(log.contains("others can read the private key"), "the new one was written with the usual mode: {log}");
     assert_eq!(server.stop().expect("stops"), Some(0));
 }
 
@@ -284,5 +290,11 @@ fn others_are_let_near_only_where_somebody_asks_who_they_are() {
     let member = certificates.showing("server");
     let server = certificates.serve(dir.path(), &["--listen", "0.0.0.0:0", "--tls-client-ca", &ca], &member);
     assert_eq!(get(&member, &server, "/health").expect("answered").status(), 200);
+    assert_eq!(server.stop().expect("stops"), Some(0));
+
+    let (made, told) = weir(&["token", "create", "--name", "t", "--scope", "read", "--data-dir", &data]);
+    assert!(made, "{told}");
+    let server = Server::start(dir.path(), &["--listen", "0.0.0.0:0"]).expect("a token is enough");
+    assert!(server.log().contains("can be read on the network"), "{}", server.log());
     assert_eq!(server.stop().expect("stops"), Some(0));
 }

@@ -59,6 +59,10 @@ pub enum Admit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
+/// What the certificate is called that the other end of a connection showed.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(pub(super) Arc<str>);
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(super) enum Principal {
@@ -100,7 +104,19 @@ impl Principal {
 #[derive(Debug, Clone)]
 struct Guest {
     principal: Principal,
+    shown: Option<Shown>,
     app: Arc<App>,
+}
+
+impl Guest {
+    /// As the audit log names them. Whoever needs no token is who their certificate says.
+    fn name(&self) -> String {
+        match (&self.principal, &self.shown) {
+            (principal, None) => principal.name(),
+            (Principal::Anyone, Some(Shown(certificate))) => certificate.as_ref().to_owned(),
+            (principal, Some(Shown(certificate))) => format!("{}, {certificate}", principal.name()),
+        }
+    }
 }
 
 /// What a route asks for.
@@ -301,7 +317,8 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     }
     match app.access.principal(request.headers()).await {
         Ok(Ok(principal)) => {
-            request.extensions_mut().insert(Guest { principal, app });
+            let shown = request.extensions().get::<Shown>().cloned();
+            request.extensions_mut().insert(Guest { principal, shown, app });
             next.run(request).await
         }
         Ok(Err(reason)) => turn_away(&app, &request, reason).into_response(),
@@ -336,7 +353,7 @@ async fn check(need: Need, request: Request, next: Next) -> Response {
         Need::Within(scope) => (scope, true),
     };
     let Some(guest) = request.extensions().get::<Guest>() else { return nobody().into_response() };
-    let Guest { principal, app } = guest;
+    let Guest { principal, app, .. } = guest;
     if !principal.allows(scope) {
         app.metrics.refuse(Reason::Scope.name());
         let detail = format!("this token does not allow to {}: scope {:?} is missing", verb(scope), scope.name());
@@ -379,11 +396,11 @@ fn changes(scope: Scope, method: &Method) -> bool {
     !matches!(scope, Scope::Write | Scope::Read) && !matches!(*method, Method::GET | Method::HEAD)
 }
 
-async fn note(Guest { principal, app }: &Guest, request: &Parts) -> Result<()> {
+async fn note(guest: &Guest, request: &Parts) -> Result<()> {
     let target = request.uri.path_and_query().map_or("", |path| path.as_str());
     let subject: String = target.chars().take(SUBJECT_MAX).collect();
-    let (now, method) = (app.serving.clock.now(), request.method.as_str());
-    app.serving.batch.catalog().add_audit(now, &principal.name(), method, &subject).await?;
+    let (serving, method) = (&guest.app.serving, request.method.as_str());
+    serving.batch.catalog().add_audit(serving.clock.now(), &guest.name(), method, &subject).await?;
     Ok(())
 }
 

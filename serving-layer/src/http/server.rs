@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tower::Service;
 
-use super::access::Peer;
+use super::access::{Peer, Shown};
 use super::tls::Tls;
 
 /// Most connections at once; more wait in the kernel's queue.
@@ -79,7 +79,7 @@ pub async fn serve(Entrance { listener, tls }: Entrance, router: Router, shutdow
         let stream = Patient { io: stream, patience: STALL_TIME, stalled: None };
         let visit = Visit { router: router.clone(), peer, watcher: graceful.watcher(), killed: killed.clone(), slot };
         match tls.clone() {
-            None => drop(tokio::spawn(visit.run(stream))),
+            None => drop(tokio::spawn(visit.run(stream, None))),
             Some(tls) => drop(tokio::spawn(visit.greet(tls, stream, closed.clone()))),
         }
     }
@@ -108,14 +108,15 @@ impl Visit {
             _ = closed.changed() => None,
         };
         if let Some(stream) = stream {
-            self.run(stream).await;
+            let shown = Tls::name_of(&stream).map(|name| Shown(name.into()));
+            self.run(stream, shown).await;
         }
     }
 
     /// Runs the connection to its end, or until the server ends.
-    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shown: Option<Shown>) {
         let Self { router, peer, watcher, mut killed, slot: _slot } = self;
-        let service = TowerToHyperService::new(Introduced { router, peer: peer.map(Peer) });
+        let service = TowerToHyperService::new(Introduced { router, peer: peer.map(Peer), shown });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
@@ -136,6 +137,7 @@ impl Visit {
 struct Introduced {
     router: Router,
     peer: Option<Peer>,
+    shown: Option<Shown>,
 }
 
 impl Service<Request<Incoming>> for Introduced {
@@ -150,6 +152,9 @@ impl Service<Request<Incoming>> for Introduced {
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
+        }
+        if let Some(shown) = self.shown.clone() {
+            request.extensions_mut().insert(shown);
         }
         self.router.call(request)
     }

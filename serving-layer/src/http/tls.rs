@@ -8,6 +8,7 @@
 
 mod failure;
 mod files;
+mod name;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -111,6 +112,12 @@ impl Tls {
             tracing::debug!(?peer, reason = failure.name(), "a TLS handshake failed");
         }
         None
+    }
+
+    /// What the peer's certificate is called; `None` where it was asked for none.
+    pub(super) fn name_of<S>(stream: &TlsStream<S>) -> Option<String> {
+        let (_, session) = stream.get_ref();
+        session.peer_certificates()?.first().map(|certificate| name::name(certificate))
     }
 
     /// Takes over what the files hold whenever they change, until dropped.

@@ -49,7 +49,8 @@ async fn has_tokens(settings: &Settings) -> anyhow::Result<bool> {
 fn refusal(text: &str) -> String {
     format!(
         "refusing to listen on {text}: without a token anyone who reaches it could read and write; make one with \
-         `weir token create`, ask for certificates with --tls-client-ca, use a loopback address such as 127.0.0.1, or --insecure where the network is trusted"
+         `weir token create`, ask for certificates with --tls-client-ca, use a loopback address such as 127.0.0.1, or \
+         --insecure where the network is trusted"
     )
 }
 
