@@ -7,8 +7,10 @@
 //!   can't be guessed back and comparing hashes tells nobody anything.
 
 use std::fmt;
+use std::sync::Arc;
 
 use schemas::ArrivalTime;
+use schemas::limits::Limits;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
@@ -123,6 +125,19 @@ impl TokenHash {
     }
 }
 
+/// What a token is to be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// The series that it is good for.
+    pub limits: Limits,
+    /// From when on it is of no use; `None`: never.
+    pub expires_at: Option<ArrivalTime>,
+}
+
 /// A token, as it is kept and listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -134,6 +149,8 @@ pub struct Token {
     pub hash: TokenHash,
     /// What it allows; sorted, each once.
     pub scopes: Vec<Scope>,
+    /// The series that it is good for; `None`: all.
+    pub limits: Option<Arc<Limits>>,
     /// When it was made.
     pub created_at: ArrivalTime,
     /// From when on it is of no use; `None`: never.
@@ -191,6 +208,7 @@ mod tests {
             name: String::new(),
             hash: TokenHash::of(""),
             scopes: vec![Scope::Write],
+            limits: None,
             created_at: ArrivalTime(0),
             expires_at: expires_at.map(ArrivalTime),
             revoked_at: revoked_at.map(ArrivalTime),

@@ -14,6 +14,7 @@ pub mod error;
 pub mod gap;
 pub mod history;
 pub mod lateness;
+pub mod limits;
 pub mod migrations;
 pub mod partial;
 pub mod paths;

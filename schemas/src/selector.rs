@@ -3,9 +3,12 @@
 //! Owns the grammar `metric{tag="value",tag!="v",tag=~"re",tag!~"re"}` (also `{"any metric",...}` and
 //! `{__name__=~"..."}`) and matching. Regular expressions are anchored at both ends and limited in size.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::series::SeriesKey;
 use crate::time::clip;
 
@@ -43,6 +46,8 @@ impl Matcher {
 pub struct Selector {
     text: String,
     matchers: Vec<Matcher>,
+    /// What it selects from; `None`: all there are.
+    within: Option<Arc<Limits>>,
 }
 
 /// The label that stands for the metric name.
@@ -51,18 +56,25 @@ const NAME_LABEL: &str = "__name__";
 impl Selector {
     /// Every series.
     pub fn all() -> Self {
-        Self { text: "{}".to_owned(), matchers: Vec::new() }
+        Self { text: "{}".to_owned(), matchers: Vec::new(), within: None }
+    }
+
+    /// The same among the series within these limits only.
+    pub fn within(self, limits: Arc<Limits>) -> Self {
+        Self { within: Some(limits), ..self }
     }
 
     /// Whether it selects this series.
     pub fn matches(&self, key: &SeriesKey) -> bool {
-        self.matchers.iter().all(|m| {
+        let within = self.within.as_ref().is_none_or(|limits| limits.hold(key));
+        let matches = |m: &Matcher| {
             if m.tag == NAME_LABEL {
                 m.matches(key.metric())
             } else {
                 m.matches(key.tag(&m.tag).as_deref().unwrap_or(""))
             }
-        })
+        };
+        within && self.matchers.iter().all(matches)
     }
 
     /// The one metric that it can select, if its text says so.
@@ -75,7 +87,8 @@ impl Selector {
 
     /// Whether it can't select a series of this metric.
     pub fn excludes_metric(&self, metric: &str) -> bool {
-        self.matchers.iter().any(|m| m.tag == NAME_LABEL && !m.matches(metric))
+        self.within.as_ref().is_some_and(|limits| !limits.hold_metric(metric))
+            || self.matchers.iter().any(|m| m.tag == NAME_LABEL && !m.matches(metric))
     }
 
     /// The text it was read from.
@@ -114,7 +127,7 @@ impl std::str::FromStr for Selector {
             matchers.push(scanner.matcher()?);
             scanner.separator()?;
         }
-        Ok(Self { text: text.to_owned(), matchers })
+        Ok(Self { text: text.to_owned(), matchers, within: None })
     }
 }
 
@@ -200,6 +213,21 @@ impl Scanner<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_narrows_whatever_is_selected() {
+        let limits = Arc::new(Limits::new(["temperature"], ["press-*"]).expect("good"));
+        let key = |text: &str| SeriesKey::parse(text).expect(text);
+        let (inside, outside) = (r#"temperature{device_id="press-7"}"#, r#"temperature{device_id="saw-1"}"#);
+        for text in ["{}", "temperature", "{device_id=~\".*\"}", "{device_id!=\"x\"}"] {
+            let selector = text.parse::<Selector>().expect(text).within(Arc::clone(&limits));
+            assert!(selector.matches(&key(inside)) && !selector.matches(&key(outside)), "{text}");
+            assert!(!selector.matches(&key(r#"vibration{device_id="press-7"}"#)), "{text}");
+            assert!(selector.excludes_metric("vibration") && !selector.excludes_metric("temperature"), "{text}");
+        }
+        let other = "{device_id=\"saw-1\"}".parse::<Selector>().expect("valid").within(limits);
+        assert!(!other.matches(&key(inside)) && !other.matches(&key(outside)));
+    }
 
     #[test]
     fn selectors_match_as_in_prometheus() {

@@ -8,6 +8,7 @@ use schemas::Clock;
 use speed_layer::{HistorySink, SpeedLayer};
 
 use crate::error::Result;
+use crate::http::Cors;
 use crate::sql::Shared;
 
 /// What a person may write down about the serving layer.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub horizon_max: Duration,
     /// A value is "the same" within this fraction.
     pub epsilon: f64,
+    /// The sites whose pages may read answers in a browser.
+    pub cors: Cors,
 }
 
 impl Default for Settings {
@@ -48,6 +51,7 @@ impl Default for Settings {
             late_after: Duration::from_secs(60),
             horizon_max: Duration::from_secs(24 * 3600),
             epsilon: 0.01,
+            cors: Cors::Off,
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Server {
     child: Child,
     /// What it wrote to stderr so far.
     log: Arc<Mutex<String>>,
-    /// `http://127.0.0.1:port`.
+    /// `http://127.0.0.1:port`, or `https` where it speaks TLS.
     pub url: String,
 }
 
@@ -35,17 +35,28 @@ impl Server {
     /// # Errors
     /// It does not come up; the error holds what it printed.
     pub fn start(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_for(dir, more, &reqwest::blocking::Client::new())
+    }
+
+    /// The same, where not every client is let in: this one is. It may be told to listen elsewhere.
+    ///
+    /// # Errors
+    /// It does not come up; the error holds what it printed.
+    pub fn start_for(dir: &Path, more: &[&str], client: &reqwest::blocking::Client) -> anyhow::Result<Self> {
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(more);
+        command.arg("serve").arg("--data-dir").arg(dir).args(more);
+        if !more.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let Some(url) = line.split_whitespace().find(|word| word.starts_with("http://")) else {
+        let Some(url) = line.split_whitespace().find(|word| word.starts_with("http")) else {
             let output = child.wait_with_output()?;
             bail!("no address: {line:?} {}", String::from_utf8_lossy(&output.stderr));
         };
-        let url = url.trim_end_matches('/').to_owned();
+        let url = url.trim_end_matches('/').replace("//0.0.0.0:", "//127.0.0.1:");
         let stderr = child.stderr.take().context("stderr is piped")?;
         // Read to the end, so that a full pipe never stops the server.
         let log = Arc::new(Mutex::new(String::new()));
@@ -56,12 +67,11 @@ impl Server {
             }
         });
         let server = Self { child, log, url };
-        server.wait_ready()?;
+        server.wait_ready(client)?;
         Ok(server)
     }
 
-    fn wait_ready(&self) -> anyhow::Result<()> {
-        let client = reqwest::blocking::Client::new();
+    fn wait_ready(&self, client: &reqwest::blocking::Client) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if client.get(format!("{}/ready", self.url)).send().is_ok_and(|r| r.status().is_success()) {

@@ -14,7 +14,8 @@ use tests::server::{Server, binary};
 
 const SCOPES: [&str; 5] = ["write", "read", "batch", "rules", "admin"];
 
-/// What each route needs. A route that is not here fails the test: whoever adds one decides.
+/// What each route needs. A route that is not here fails the test: whoever adds one decides, also whether it belongs to
+/// [`OPEN_TO_LIMITED`].
 const RULES: [(&str, &str, &str); 32] = [
     ("get", "/health", ""),
     ("get", "/ready", ""),
@@ -48,6 +49,23 @@ const RULES: [(&str, &str, &str); 32] = [
     ("get", "/metrics", "read"),
     ("get", "/openapi.json", "read"),
     ("head", "/v1/query", "read"),
+];
+
+/// The routes for tokens that are limited to some series: they keep to the limits, or tell nothing of any series.
+const OPEN_TO_LIMITED: [&str; 13] = [
+    "/v1/readings",
+    "/write",
+    "/api/v2/write",
+    "/api/v3/write_lp",
+    "/ping",
+    "/api/v2/ping",
+    "/v1/query",
+    "/v1/explain",
+    "/v1/realtime",
+    "/v1/metrics",
+    "/v1/series",
+    "/",
+    "/openapi.json",
 ];
 
 /// Runs `weir` over a data directory, without the variables of whoever runs the test; stdout, stderr.
@@ -119,8 +137,10 @@ fn every_route_asks_for_the_scope_that_it_needs() {
     let short = create(dir.path(), "admin", &["--expires", "1ms"]);
     let tokens = SCOPES.map(|scope| create(dir.path(), scope, &[]));
     let admin = tokens[4].as_str();
+    let limited = [("write", "--metric"), ("read", "--metric"), ("write", "--device"), ("read", "--device")]
+        .map(|(scope, kind)| (scope, create(dir.path(), scope, &[kind, "x*"])));
     wait_for("the first token", || ask(url, "get", "/v1/status", None) == StatusCode::UNAUTHORIZED);
-    wait_for("the last token", || ask(url, "get", "/v1/status", Some(admin)) == StatusCode::OK);
+    wait_for("the last token", || ask(url, "get", "/openapi.json", Some(&limited[3].1)) == StatusCode::OK);
 
     let described: Value = Client::new()
         .get(format!("{url}/openapi.json"))
@@ -151,6 +171,164 @@ fn every_route_asks_for_the_scope_that_it_needs() {
             let allowed = needed.is_empty() || *scope == needed || *scope == "admin";
             assert_eq!(status != StatusCode::FORBIDDEN, allowed, "{method} {path} with {scope}: {status}");
         }
+        for (scope, token) in &limited {
+            let status = ask(url, method, path, Some(token));
+            let allowed = needed.is_empty() || *scope == needed && OPEN_TO_LIMITED.contains(&path);
+            assert_eq!(status != StatusCode::FORBIDDEN, allowed, "{method} {path} with a limited {scope}: {status}");
+        }
+    }
+    assert_eq!(server.stop().expect("stops"), Some(0));
+}
+
+/// The answer to a question, as JSON.
+fn answer(url: &str, path: &str, token: &str) -> Value {
+    let answer = Client::new().get(format!("{url}{path}")).bearer_auth(token).send().expect("answered");
+    assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    answer.json().expect("JSON")
+}
+
+#[test]
+fn a_limited_token_writes_and_reads_its_own_series_only() {
+    let dir = scratch();
+    let server = Server::start(dir.path(), &[]).expect("starts");
+    let url = server.url.as_str();
+    let all = create(dir.path(), "write,read,batch", &[]);
+    let limits = ["--metric", "temperature", "--metric", "press_*", "--device", "press-7"];
+    let mine = create(dir.path(), "write,read", &limits);
+    wait_for("the tokens", || ask(url, "get", "/v1/series", Some(&mine)) == StatusCode::OK);
+    let (list, _) = weir(dir.path(), &["token", "list"], None);
+    assert!(list.contains("metrics temperature, press_* of devices press-7"), "{list}");
+    for (scope, limit) in [("admin", ["--metric", "x"]), ("batch", ["--device", "x"]), ("read", ["--metric", "a*b"])] {
+        let refused =
+            weir(dir.path(), &[&["token", "create", "--name", "t", "--scope", scope], &limit[..]].concat(), None);
+        assert!(refused.0.is_empty() && refused.1.contains("limit"), "{scope}: {}", refused.1);
+    }
+
+    // Spellings that are known from others' bodies open no way round.
+    let lines = "temperature,device_id=press-7 value=1 1700000000000000000\n\
+                 temperature,device_id=saw-1 value=2 1700000000000000000\n\
+                 vibration,device_id=press-7 value=3 1700000000000000000\n\
+                 press_force,device_id=press-7 value=4 1700000000000000000\n";
+    let post = |path: &str, token: &str, body: &str| {
+        let sent = Client::new().post(format!("{url}{path}")).bearer_auth(token).body(body.to_owned()).send();
+        let answer = sent.expect("answered");
+        (answer.status().as_u16(), answer.text().expect("text"))
+    };
+    assert_eq!(post("/api/v2/write", &all, lines).0, 204);
+    for path in ["/api/v2/write", "/write"] {
+        let (status, told) = post(path, &mine, lines);
+        assert!(status == 400 && told.contains("does not allow to write") && told.contains("line 2"), "{path}: {told}");
+    }
+    let (status, told) = post("/api/v3/write_lp", &mine, &lines.replace("00 ", "01 ").replace("000\n", "001\n"));
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let refused: Vec<i64> =
+        told["data"].as_array().expect("lines").iter().filter_map(|l| l["line_number"].as_i64()).collect();
+    assert_eq!((status, refused), (400, vec![2, 3]), "{told}");
+    let rows = r#"[{"metric":"temperature","device_id":"saw-1","value":9},{"metric":"temperature","device_id":"press-7","value":5}]"#;
+    let (status, told) = post("/v1/readings", &mine, rows);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!((status, &told["accepted"], &told["errors"][0]["index"]), (400, &1.into(), &0.into()), "{told}");
+    let (_, told) = post("/v1/readings?partial=false", &mine, rows);
+    assert!(told.contains("\"accepted\":0"), "{told}");
+
+    // History and what is not in it yet.
+    let job =
+        Client::new().post(format!("{url}/v1/jobs")).bearer_auth(&all).json(&serde_json::json!({"kind": "recompute"}));
+    assert_eq!(job.send().expect("answered").status(), StatusCode::ACCEPTED);
+    let jobs = || answer(url, "/v1/jobs", &all)["jobs"][0]["state"] == "succeeded";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !jobs() {
+        assert!(Instant::now() < deadline, "the job does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let own = [r#"press_force{device_id="press-7"}"#, r#"temperature{device_id="press-7"}"#];
+    let keys = |told: &Value| -> Vec<String> {
+        let series = told["series"].as_array().expect("series");
+        let mut keys: Vec<String> = series
+            .iter()
+            .map(|one| match one["metric_key"].as_str() {
+                Some(key) => key.to_owned(),
+                None => format!("{}{{device_id={}}}", one["metric"].as_str().expect("text"), one["tags"]["device_id"]),
+            })
+            .collect();
+        keys.sort_unstable();
+        keys
+    };
+    let range = "from=2023-11-14T00:00:00Z&to=2023-11-15T00:00:00Z";
+    for path in [
+        "/v1/series".to_owned(),
+        "/v1/realtime".to_owned(),
+        "/v1/series?match=%7Bdevice_id%3D~%22.*%22%7D".to_owned(),
+        format!("/v1/query?{range}&match=%7B%7D"),
+        format!("/v1/query?{range}&match=%7B%7D&view=batch"),
+        format!("/v1/explain?{range}&match=%7B%7D"),
+    ] {
+        assert_eq!(keys(&answer(url, &path, &mine)), own, "{path}");
+        assert_eq!(keys(&answer(url, &path, &all)).len(), 4, "{path}");
+    }
+    let foreign = answer(url, &format!("/v1/query?{range}&match=vibration"), &mine);
+    assert_eq!(foreign["series"], serde_json::json!([]));
+    let together = answer(url, &format!("/v1/query?{range}&match=%7B%7D&by=&agg=count,max"), &mine);
+    assert_eq!(together["series"][0]["points"][0]["max"], 4.0, "{together}");
+    let names = answer(url, "/v1/metrics", &mine);
+    let expected = serde_json::json!([{"metric": "press_force", "series": 1}, {"metric": "temperature", "series": 1}]);
+    assert_eq!(names["metrics"], expected);
+    let views = |token: &str| answer(url, &format!("/v1/explain?{range}&match=temperature"), token).to_string();
+    assert!(views(&all).contains("\"readings\":") && views(&mine).contains("\"views\":[{"), "{}", views(&mine));
+    assert!(!views(&mine).contains("\"cells\":"), "{}", views(&mine));
+
+    let (status, told) = post("/v1/sql", &mine, r#"{"sql":"SELECT 1"}"#);
+    assert!(status == 403 && told.contains("limited to metrics temperature, press_* of devices press-7"), "{told}");
+    let metrics = Client::new().get(format!("{url}/metrics")).bearer_auth(&all).send().and_then(|a| a.text());
+    let metrics = metrics.expect("text");
+    assert!(
+        metrics.contains("weir_http_refused_total{reason=\"limits\"}") && metrics.contains("forbidden"),
+        "{metrics}"
+    );
+    assert_eq!(server.stop().expect("stops"), Some(0));
+}
+
+#[test]
+fn pages_of_other_sites_read_answers_only_where_they_are_named() {
+    let ask = |url: &str, method: Method, origin: &str, asks: bool| {
+        let mut request = Client::new().request(method, format!("{url}/v1/status")).header("origin", origin);
+        if asks {
+            request = request.header("access-control-request-method", "GET");
+        }
+        let answer = request.send().expect("answered");
+        let headers = answer.headers().iter().filter(|(name, _)| name.as_str().starts_with("access-control-"));
+        let names: Vec<String> = headers.map(|(name, _)| name.as_str()["access-control-".len()..].to_owned()).collect();
+        let header =
+            |name: &str| answer.headers().get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>();
+        (answer.status().as_u16(), names, header("access-control-allow-origin").join(","), header("vary").join(","))
+    };
+    let (grafana, other) = ("https://grafana.example", "https://grafana.example.evil.example");
+
+    let dir = scratch();
+    let server = Server::start(dir.path(), &[]).expect("starts");
+    create(dir.path(), "read", &[]);
+    wait_for("the token", || ask_raw(&server.url, "GET /v1/status") == 401);
+    for (method, asks) in [(Method::OPTIONS, true), (Method::GET, false)] {
+        let (status, names, _, vary) = ask(&server.url, method, grafana, asks);
+        assert!(
+            status == 401 && names.is_empty() && !vary.contains("origin"),
+            "off unless set: {status} {names:?} {vary}"
+        );
+    }
+    assert_eq!(server.stop().expect("stops"), Some(0));
+
+    let server = Server::start(dir.path(), &["--cors-origins", grafana]).expect("starts");
+    let (status, names, allowed, vary) = ask(&server.url, Method::OPTIONS, grafana, true);
+    assert_eq!((status, allowed.as_str()), (204, grafana), "a preflight needs no token");
+    assert!(names.iter().any(|name| name == "allow-headers") && vary.contains("origin"), "{names:?} {vary}");
+    assert!(!names.iter().any(|name| name == "allow-credentials"), "{names:?}");
+    let (status, _, allowed, _) = ask(&server.url, Method::GET, grafana, false);
+    assert_eq!((status, allowed.as_str()), (401, grafana), "but everything else does");
+    let (status, ..) = ask(&server.url, Method::OPTIONS, grafana, false);
+    assert_eq!(status, 401, "this is no preflight");
+    for (method, asks) in [(Method::OPTIONS, true), (Method::GET, false)] {
+        let (status, names, _, vary) = ask(&server.url, method, other, asks);
+        assert!(status == 401 && names.is_empty() && vary.contains("origin"), "{status} {names:?} {vary}");
     }
     assert_eq!(server.stop().expect("stops"), Some(0));
 }

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use batch_layer::access::Secret;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response};
-use serving_layer::http::Admit;
+use serving_layer::http::{Admit, Entrance};
 use tokio::net::TcpListener;
 use url::Url;
 use weir::engine::Lock;
@@ -13,6 +13,7 @@ use weir::{EngineSettings, Settings};
 
 use crate::flags::Place;
 use crate::server::{AddressFile, Server};
+use crate::trust::Trust;
 
 /// Where questions go.
 #[derive(Debug)]
@@ -46,10 +47,10 @@ impl Owner {
         if !Lock::is_held(dir) {
             return Lock::take(dir).map(Self::Us);
         }
-        let address = AddressFile::read(dir);
-        let address =
-            address.with_context(|| format!("{} is in use by a weir process that takes no requests", dir.display()))?;
-        Ok(Self::Server(url_of(address)?))
+        let url = AddressFile::read(dir);
+        let url =
+            url.with_context(|| format!("{} is in use by a weir process that takes no requests", dir.display()))?;
+        Ok(Self::Server(url))
     }
 }
 
@@ -64,25 +65,26 @@ impl Door {
             dir.display()
         );
         match Owner::find(place, &settings.engine)? {
-            Owner::Server(base) => Self::to(base),
+            Owner::Server(base) => Self::to(base, &place.trust),
             Owner::Us(lock) => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.context("can't listen on 127.0.0.1")?;
                 // Others on this machine could ask it, too, were it not for a secret that only we know.
                 let secret = Secret::new()?;
                 let admit = Admit::Only(secret.hash());
-                let mut server = Server::start(settings.engine, lock, listener, admit).await?;
+                let mut server = Server::start(settings.engine, lock, Entrance { listener, tls: None }, admit).await?;
                 if works {
                     server.engine.start();
                 }
-                let door = Self::to(url_of(server.address)?)?;
+                let door = Self::to(server.url.parse()?, &Trust::default())?;
                 Ok(Self { own: Some(server), shown: Some(bearer(secret.reveal())?), ..door })
             }
         }
     }
 
     /// The way to a server that runs at this address.
-    pub(crate) fn to(mut base: Url) -> anyhow::Result<Self> {
-        anyhow::ensure!(base.scheme() == "http", "{base} is not an address like http://127.0.0.1:9347");
+    pub(crate) fn to(mut base: Url, trust: &Trust) -> anyhow::Result<Self> {
+        let known = matches!(base.scheme(), "http" | "https");
+        anyhow::ensure!(known, "{base} is not an address like http://127.0.0.1:9347");
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
@@ -97,7 +99,7 @@ impl Door {
         let shown = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let shown = shown.map(|token| bearer(token.trim())).transpose()?;
         // What is shown to one server is for no other.
-        let builder = builder.redirect(reqwest::redirect::Policy::none());
+        let builder = trust.apply(builder.redirect(reqwest::redirect::Policy::none()))?;
         Ok(Self { http: builder.build().context("can't make an HTTP client")?, base, shown, own: None })
     }
 
@@ -170,10 +172,6 @@ pub(crate) async fn refusal(response: Response) -> anyhow::Error {
     }
 }
 
-fn url_of(address: std::net::SocketAddr) -> anyhow::Result<Url> {
-    Url::parse(&format!("http://{address}")).context("an address that is no URL")
-}
-
 /// An instant as the server reads it: a plain date means its midnight, UTC.
 pub(crate) fn instant(text: &str) -> String {
     let is_date = text.len() == 10
@@ -203,9 +201,9 @@ mod tests {
             ("http://127.0.0.1:9347", "/v1/sql", "http://127.0.0.1:9347/v1/sql"),
             ("http://host/weir", "/v1/sql", "http://host/weir/v1/sql"),
         ] {
-            let door = Door::to(base.parse().expect(base)).expect("an address");
+            let door = Door::to(base.parse().expect(base), &Trust::default()).expect("an address");
             assert_eq!(door.url(path).expect("joined").as_str(), expected);
         }
-        assert!(Door::to("ftp://x".parse().expect("a URL")).is_err());
+        assert!(Door::to("ftp://x".parse().expect("a URL"), &Trust::default()).is_err());
     }
 }

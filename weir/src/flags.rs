@@ -6,6 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use weir::Settings;
 use weir::settings::{Error, KEYS, Key, Merged, Sources};
 
+use crate::trust::Trust;
+
 /// Every setting as a flag, and the file of settings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SettingFlags {
@@ -82,6 +84,8 @@ pub(crate) struct Place {
     /// Ask the server at this address instead of the one of the data directory
     #[arg(long, env = "WEIR_URL", value_name = "URL")]
     pub(crate) url: Option<url::Url>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// The data directory; its server is asked if one runs [env: WEIR_DATA_DIR] [default: data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,

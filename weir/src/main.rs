@@ -17,6 +17,7 @@ mod server;
 mod sql;
 mod stop;
 mod token;
+mod trust;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -25,17 +25,17 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     let settings = merged.settings;
     let data_dir = settings.engine.data_dir.clone();
     // Bound first: where that is refused, no data directory shall appear.
-    let listener = bind(&settings).await?;
+    let entrance = bind(&settings).await?;
     let lock = weir::engine::Lock::take(&data_dir)?;
-    let _told = AddressFile::write(&data_dir, listener.local_addr()?)?;
+    let _told = AddressFile::write(&data_dir, &entrance)?;
     let mut server = tokio::select! {
-        started = Server::start(settings.engine, lock, listener, Admit::Tokens) => started?,
+        started = Server::start(settings.engine, lock, entrance, Admit::Tokens) => started?,
         // Nothing was acknowledged yet: there is nothing to flush.
         () = stop.wished() => return Ok(ExitCode::SUCCESS),
     };
     server.engine.start();
-    writeln!(std::io::stdout(), "weir listens on http://{}", server.address)?;
-    tracing::info!(address = %server.address, data = %data_dir.display(), "ready");
+    writeln!(std::io::stdout(), "weir listens on {}", server.url)?;
+    tracing::info!(url = server.url, data = %data_dir.display(), "ready");
     stop.wished().await;
     tracing::info!("stopping");
     server.stop().await;

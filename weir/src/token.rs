@@ -8,8 +8,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use batch_layer::access::{Scope, Token};
+use batch_layer::access::{NewToken, Scope, Token};
 use batch_layer::catalog::Catalog;
+use schemas::limits::Limits;
 use schemas::time::parse_duration;
 use schemas::{ArrivalTime, Clock as _};
 use weir::clock::SystemClock;
@@ -47,6 +48,12 @@ struct Create {
     /// What it allows: write, read, batch, rules, admin; several with commas
     #[arg(long, value_delimiter = ',', required = true, value_parser = scope)]
     scope: Vec<Scope>,
+    /// Only series of this metric; a * at its end: of all that begin so; may be given several times
+    #[arg(long, value_name = "NAME|PREFIX*")]
+    metric: Vec<String>,
+    /// Only series of this device; a * at its end: of all that begin so; may be given several times
+    #[arg(long, value_name = "ID|PREFIX*")]
+    device: Vec<String>,
     /// For how long, such as 90d; for ever if absent
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
@@ -108,21 +115,24 @@ async fn make(catalog: &Catalog, create: &Create) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let (token, secret) = catalog.create_token(ACTOR, &create.name, &create.scope, expires_at, now).await?;
+    let limits = Limits::new(create.metric.iter().map(String::as_str), create.device.iter().map(String::as_str))?;
+    let new = NewToken { name: create.name.clone(), scopes: create.scope.clone(), limits, expires_at };
+    let (token, secret) = catalog.create_token(ACTOR, new, now).await?;
     writeln!(std::io::stdout(), "{}", secret.reveal())?;
     eprintln!("token {} was made; it is shown this once, only its hash is kept", token.id);
     Ok(())
 }
 
 async fn list(catalog: &Catalog) -> anyhow::Result<()> {
-    let mut table = Table::new(&["id", "name", "scopes", "created_at", "expires_at", "state"]);
+    let mut table = Table::new(&["id", "name", "scopes", "limits", "created_at", "expires_at", "state"]);
     let now = SystemClock.now();
     let time = |time: Option<ArrivalTime>| time.map_or_else(String::new, |time| time.to_string());
     for token in catalog.tokens().await? {
         let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.name()).collect();
+        let limits = token.limits.as_ref().map_or_else(String::new, |limits| limits.to_string());
         let state = state(&token, now);
         let (created_at, expires_at) = (time(Some(token.created_at)), time(token.expires_at));
-        table.row([token.id, token.name, scopes.join(","), created_at, expires_at, state.to_owned()]);
+        table.row([token.id, token.name, scopes.join(","), limits, created_at, expires_at, state.to_owned()]);
     }
     Ok(write!(std::io::stdout(), "{table}")?)
 }

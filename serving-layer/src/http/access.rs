@@ -1,11 +1,13 @@
 //! Who asks, and whether they may.
 //!
 //! Owns finding out who asks, before any handler runs; the scope that each route needs (a route can't be added without
-//! one: [`Routes`]); what those are told who may not. Does not own tokens (batch layer).
+//! one: [`Routes`]), and which routes are open to tokens that are limited to some series; what those are told who may
+//! not. Does not own tokens (batch layer).
 //!
 //! - ACC-2: once there is a token, nothing is answered without a valid one but the routes `/health` and `/ready`, not even
 //!   whether a path exists.
 //! - ACC-3: a token that was revoked is of no use half a second later; where tokens can't be read, nobody is let in.
+//! - ACC-4: a limited token reaches only routes that say that they keep to the limits ([`Need::Within`], [`Within`]).
 
 mod guesses;
 
@@ -14,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -23,12 +25,15 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use batch_layer::access::{Scope, Token, TokenHash};
 use batch_layer::catalog::Catalog;
+use schemas::limits::Limits;
+use schemas::selector::Selector;
 use schemas::time::clip;
 use schemas::{ArrivalTime, Clock};
 use tokio::time::Instant;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use self::guesses::Guesses;
+pub(super) use self::guesses::Guesses;
+
 use super::App;
 use super::error::{Problem, Result};
 
@@ -54,6 +59,10 @@ pub enum Admit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
+/// What the certificate is called that the other end of a connection showed.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(pub(super) Arc<str>);
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(super) enum Principal {
@@ -73,6 +82,14 @@ impl Principal {
         }
     }
 
+    /// The series that they are limited to; `None`: all.
+    fn limits(&self) -> Option<&Arc<Limits>> {
+        match self {
+            Self::Anyone | Self::Owner => None,
+            Self::Token(token) => token.limits.as_ref(),
+        }
+    }
+
     /// As the audit log names them.
     fn name(&self) -> String {
         match self {
@@ -87,7 +104,19 @@ impl Principal {
 #[derive(Debug, Clone)]
 struct Guest {
     principal: Principal,
+    shown: Option<Shown>,
     app: Arc<App>,
+}
+
+impl Guest {
+    /// As the audit log names them. Whoever needs no token is who their certificate says.
+    fn name(&self) -> String {
+        match (&self.principal, &self.shown) {
+            (principal, None) => principal.name(),
+            (Principal::Anyone, Some(Shown(certificate))) => certificate.as_ref().to_owned(),
+            (principal, Some(Shown(certificate))) => format!("{}, {certificate}", principal.name()),
+        }
+    }
 }
 
 /// What a route asks for.
@@ -95,8 +124,38 @@ struct Guest {
 pub(super) enum Need {
     /// Nothing, not even a token.
     Nothing,
-    /// A token with this scope.
+    /// A token with this scope for all series.
     Scope(Scope),
+    /// A token with this scope; the handler keeps to the series that it is limited to ([`Within`]), or tells nothing of any.
+    Within(Scope),
+}
+
+/// The series that whoever asks is limited to.
+#[derive(Debug, Clone)]
+pub(super) struct Within(Option<Arc<Limits>>);
+
+impl Within {
+    /// What of a selection may be answered.
+    pub(super) fn narrow(&self, selector: Selector) -> Selector {
+        match &self.0 {
+            Some(limits) => selector.within(Arc::clone(limits)),
+            None => selector,
+        }
+    }
+
+    /// The limits; `None`: there are none.
+    pub(super) fn limits(&self) -> Option<&Arc<Limits>> {
+        self.0.as_ref()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Within {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        let guest = parts.extensions.get::<Guest>().ok_or_else(nobody)?;
+        Ok(Self(guest.principal.limits().cloned()))
+    }
 }
 
 /// Routes, none of which can be added without saying what it needs.
@@ -128,6 +187,7 @@ enum Reason {
     Expired,
     Revoked,
     Scope,
+    Limits,
 }
 
 impl Reason {
@@ -139,6 +199,7 @@ impl Reason {
             Self::Expired => "expired_token",
             Self::Revoked => "revoked_token",
             Self::Scope => "scope",
+            Self::Limits => "limits",
         }
     }
 }
@@ -256,7 +317,8 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     }
     match app.access.principal(request.headers()).await {
         Ok(Ok(principal)) => {
-            request.extensions_mut().insert(Guest { principal, app });
+            let shown = request.extensions().get::<Shown>().cloned();
+            request.extensions_mut().insert(Guest { principal, shown, app });
             next.run(request).await
         }
         Ok(Err(reason)) => turn_away(&app, &request, reason).into_response(),
@@ -278,22 +340,28 @@ fn turn_away(app: &App, request: &Request, reason: Reason) -> Problem {
         Reason::NoToken => "this server asks for a token: send it as `Authorization: Bearer ...`",
         Reason::Malformed => "header Authorization: is none of `Bearer`, `Token` and `Basic` with a token",
         Reason::Expired => "the token has expired",
-        Reason::Unknown | Reason::Revoked | Reason::Scope => "the token is not valid",
+        Reason::Unknown | Reason::Revoked | Reason::Scope | Reason::Limits => "the token is not valid",
     };
     Problem::new(StatusCode::UNAUTHORIZED, detail).with(WWW_AUTHENTICATE, CHALLENGE)
 }
 
 /// Lets a request through to a route whose need is met; what changes something is noted in the audit log first.
 async fn check(need: Need, request: Request, next: Next) -> Response {
-    let Need::Scope(scope) = need else { return next.run(request).await };
-    // Whoever was not identified has no business here, whichever way the request came.
-    let Some(guest) = request.extensions().get::<Guest>() else {
-        return Problem::new(StatusCode::UNAUTHORIZED, "nobody was identified").into_response();
+    let (scope, narrows) = match need {
+        Need::Nothing => return next.run(request).await,
+        Need::Scope(scope) => (scope, false),
+        Need::Within(scope) => (scope, true),
     };
-    let Guest { principal, app } = guest;
+    let Some(guest) = request.extensions().get::<Guest>() else { return nobody().into_response() };
+    let Guest { principal, app, .. } = guest;
     if !principal.allows(scope) {
         app.metrics.refuse(Reason::Scope.name());
         let detail = format!("this token does not allow to {}: scope {:?} is missing", verb(scope), scope.name());
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    if let Some(limits) = principal.limits().filter(|_| !narrows) {
+        app.metrics.refuse(Reason::Limits.name());
+        let detail = format!("this token is limited to {limits}; here all series would be told or changed");
         return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
     }
     if changes(scope, request.method()) {
@@ -306,6 +374,11 @@ async fn check(need: Need, request: Request, next: Next) -> Response {
         return next.run(Request::from_parts(parts, body)).await;
     }
     next.run(request).await
+}
+
+/// Whoever was not identified has no business here, whichever way the request came.
+fn nobody() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "nobody was identified")
 }
 
 fn verb(scope: Scope) -> &'static str {
@@ -323,11 +396,11 @@ fn changes(scope: Scope, method: &Method) -> bool {
     !matches!(scope, Scope::Write | Scope::Read) && !matches!(*method, Method::GET | Method::HEAD)
 }
 
-async fn note(Guest { principal, app }: &Guest, request: &Parts) -> Result<()> {
+async fn note(guest: &Guest, request: &Parts) -> Result<()> {
     let target = request.uri.path_and_query().map_or("", |path| path.as_str());
     let subject: String = target.chars().take(SUBJECT_MAX).collect();
-    let (now, method) = (app.serving.clock.now(), request.method.as_str());
-    app.serving.batch.catalog().add_audit(now, &principal.name(), method, &subject).await?;
+    let (serving, method) = (&guest.app.serving, request.method.as_str());
+    serving.batch.catalog().add_audit(serving.clock.now(), &guest.name(), method, &subject).await?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use speed_layer::decode::{Format, RowError};
 use utoipa::ToSchema;
 
 use super::App;
+use super::access::Within;
 use super::body::receive;
 use super::error::{Problem, Result};
 use super::ingest::{Outcome, Policy, decoded, keep, mark};
@@ -63,11 +64,12 @@ pub(super) struct ErrorV2 {
 )]
 pub(super) async fn write_v1(
     State(app): State<Arc<App>>,
+    within: Within,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let mut response = match write_all(&app, query.as_deref(), &headers, body, Version::One).await {
+    let mut response = match write_all(&app, &within, query.as_deref(), &headers, body, Version::One).await {
         Ok(response) => response,
         Err(problem) => {
             let body = ErrorV1 { error: problem.detail().to_owned() };
@@ -96,11 +98,12 @@ pub(super) async fn write_v1(
 )]
 pub(super) async fn write_v2(
     State(app): State<Arc<App>>,
+    within: Within,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match write_all(&app, query.as_deref(), &headers, body, Version::Two).await {
+    match write_all(&app, &within, query.as_deref(), &headers, body, Version::Two).await {
         Ok(response) => response,
         Err(problem) => {
             let body = ErrorV2 { code: code_v2(problem.status()), message: problem.detail().to_owned() };
@@ -132,6 +135,7 @@ fn name_version(response: &mut Response) {
 
 async fn write_all(
     app: &App,
+    within: &Within,
     query: Option<&str>,
     headers: &HeaderMap,
     body: Body,
@@ -145,7 +149,7 @@ async fn write_all(
         Version::Two if body.bytes.is_empty() => return Err(Problem::bad("writing requires points")),
         _ => {}
     }
-    let decoded = decoded(app, body, Some(Format::LineProtocol), precision).await?;
+    let decoded = decoded(app, within, body, Some(Format::LineProtocol), precision).await?;
     let outcome = keep(app, decoded, Policy::AllOrNothing).await?;
     if outcome.rejected > 0 {
         return Err(Problem::bad(refusal(&outcome)));

@@ -15,6 +15,7 @@ use speed_layer::decode::{Format, RowError};
 use utoipa::ToSchema;
 
 use super::App;
+use super::access::Within;
 use super::body::receive;
 use super::error::{Problem, Result};
 use super::ingest::{Outcome, Policy, decoded, keep, mark};
@@ -78,11 +79,12 @@ impl From<RowError> for BadLine {
 )]
 pub(super) async fn write_v3(
     State(app): State<Arc<App>>,
+    within: Within,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match write(&app, query.as_deref(), &headers, body).await {
+    match write(&app, &within, query.as_deref(), &headers, body).await {
         Ok(response) => response,
         Err(problem) => {
             let body = ErrorV3 { error: problem.detail().to_owned(), data: ErrorData::None };
@@ -91,7 +93,7 @@ pub(super) async fn write_v3(
     }
 }
 
-async fn write(app: &App, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response> {
+async fn write(app: &App, within: &Within, query: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Response> {
     let body = receive(app, headers, body).await?;
     let params = Params::lenient(query);
     let policy = if params.flag("accept_partial", true)? { Policy::Partial } else { Policy::AllOrNothing };
@@ -99,7 +101,7 @@ async fn write(app: &App, query: Option<&str>, headers: &HeaderMap, body: Body) 
     if body.bytes.is_empty() {
         return Err(Problem::bad("incoming write was empty"));
     }
-    let decoded = decoded(app, body, Some(Format::LineProtocol), precision).await?;
+    let decoded = decoded(app, within, body, Some(Format::LineProtocol), precision).await?;
     let outcome = keep(app, decoded, policy).await?;
     let skipped = outcome.skipped;
     let mut response = match refusal(outcome, policy) {

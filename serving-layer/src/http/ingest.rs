@@ -3,15 +3,19 @@
 //! Owns where decoding runs, what becomes of a body that is bad in part, and counting what was not taken. Does not own
 //! wire formats (`speed_layer::decode`) or the form of answers (readings, influx).
 
+use std::sync::Arc;
+
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use schemas::LogPosition;
+use schemas::limits::Limits;
 use schemas::time::Precision;
 use speed_layer::decode::body::Encoding;
-use speed_layer::decode::{Decoded, Format, Options, RowError};
+use speed_layer::decode::{Decoded, Format, Options, RowError, decode_within};
 use speed_layer::{Durability, Rows, SpeedLayer};
 
 use super::App;
+use super::access::Within;
 use super::body::Received;
 use super::error::{Problem, Result};
 
@@ -42,35 +46,46 @@ pub(super) struct Outcome {
     pub(super) skipped: u64,
 }
 
-/// Decodes a body; where no format was said, one that can be recognized.
+/// Decodes a body; where no format was said, one that can be recognized. What the sender may not write is refused row by
+/// row.
 pub(super) async fn decoded(
     app: &App,
+    within: &Within,
     body: Received,
     format: Option<Format>,
     precision: Precision,
 ) -> Result<Decoded> {
     let options = Options { precision, now: app.serving.clock.now().0 };
     let result = if body.encoding == Encoding::Identity && body.bytes.len() <= INLINE_BYTES {
-        decode_now(&app.serving.speed, &body, format, &options)
+        decode_now(&app.serving.speed, &body, format, &options, within.limits().map(Arc::as_ref))
     } else {
         let permit = app.admit_decoder().await?;
-        let speed = app.serving.speed.clone();
+        let (speed, limits) = (app.serving.speed.clone(), within.limits().cloned());
         App::apart(move || {
             let _permit = permit;
-            decode_now(&speed, &body, format, &options)
+            decode_now(&speed, &body, format, &options, limits.as_deref())
         })
         .await?
     };
     result.inspect_err(|_| app.refuse("unreadable_body", 1))
 }
 
-fn decode_now(speed: &SpeedLayer, body: &Received, format: Option<Format>, options: &Options) -> Result<Decoded> {
+fn decode_now(
+    speed: &SpeedLayer,
+    body: &Received,
+    format: Option<Format>,
+    options: &Options,
+    limits: Option<&Limits>,
+) -> Result<Decoded> {
     let bytes = body.plain()?;
     let format = match format {
         Some(format) => format,
         None => recognized(&bytes)?,
     };
-    Ok(speed.decode(format, &bytes, options)?)
+    Ok(match limits {
+        Some(limits) => decode_within(format, &bytes, options, limits)?,
+        None => speed.decode(format, &bytes, options)?,
+    })
 }
 
 /// JSON is recognized by its first character.
@@ -88,7 +103,8 @@ fn recognized(bytes: &[u8]) -> Result<Format> {
 pub(super) async fn keep(app: &App, mut decoded: Decoded, policy: Policy) -> Result<Outcome> {
     let (rejected, skipped) = (decoded.rejected, decoded.skipped);
     let errors = std::mem::take(&mut decoded.errors);
-    app.refuse("invalid", rejected);
+    app.refuse("invalid", rejected - decoded.forbidden);
+    app.refuse("forbidden", decoded.forbidden);
     app.refuse("string_field", skipped);
     if rejected > 0 && policy == Policy::AllOrNothing {
         app.refuse("all_or_nothing", decoded.series.len() as u64);

@@ -5,8 +5,8 @@
 //! questions to `query` and `sql`, jobs to the batch layer's catalog.
 //!
 //! ```text
-//! connection ─► server ─► metrics, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
-//!                                                           └──► Problem (problem+json) or an answer, streamed
+//! connection ─► server, tls ─► metrics, cors, access, panics, compression ─► route ─► params, body ─► admission ─► Serving
+//!                                                                └──► Problem (problem+json) or an answer, streamed
 //! ```
 
 mod access;
@@ -15,6 +15,7 @@ mod answer_text;
 mod audit;
 mod body;
 mod buffers;
+mod cors;
 mod encode;
 mod error;
 mod generations;
@@ -38,6 +39,7 @@ mod server;
 mod sql;
 mod status;
 mod stream;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -57,8 +59,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use access::Admit;
+pub use cors::Cors;
 pub use metrics::Metrics;
-pub use server::serve;
+pub use server::{Entrance, serve};
+pub use tls::{Tls, TlsFiles};
 
 use self::access::{Access, Need, Routes};
 use self::body::Room;
@@ -137,6 +141,7 @@ pub fn router(state: HttpState) -> Router {
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(compressible))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(Arc::clone(&app), access::identify))
+        .layer(from_fn_with_state(Arc::clone(&app), cors::share))
         .layer(from_fn_with_state(Arc::clone(&app), metrics::observe))
         .with_state(app)
 }
@@ -148,7 +153,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
 
 /// Readings in, answers out.
 fn data_routes(routes: Routes) -> Routes {
-    let (write, read) = (Need::Scope(Scope::Write), Need::Scope(Scope::Read));
+    let (write, read) = (Need::Within(Scope::Write), Need::Within(Scope::Read));
     routes
         .add(write, routes!(readings::write))
         .add(write, routes!(influx::write_v1))
@@ -161,7 +166,7 @@ fn data_routes(routes: Routes) -> Routes {
         .add(read, routes!(realtime::realtime))
         .add(read, routes!(series::metrics))
         .add(read, routes!(series::series))
-        .add(read, routes!(sql::sql))
+        .add(Need::Scope(Scope::Read), routes!(sql::sql))
 }
 
 /// Work on history.
@@ -187,11 +192,11 @@ fn own_routes(routes: Routes) -> Routes {
     routes
         .add(read, routes!(status::status))
         .add(Need::Scope(Scope::Admin), routes!(audit::list))
-        .add(read, routes!(operations::index))
+        .add(Need::Within(Scope::Read), routes!(operations::index))
         .add(Need::Nothing, routes!(operations::health))
         .add(Need::Nothing, routes!(operations::ready))
         .add(read, routes!(operations::metrics))
-        .add(read, routes!(openapi::show))
+        .add(Need::Within(Scope::Read), routes!(openapi::show))
 }
 
 #[cfg(test)]

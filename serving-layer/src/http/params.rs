@@ -3,9 +3,11 @@
 //! Owns taking them apart, and refusing unknown or repeated ones with the name that was probably meant. Does not own
 //! what values mean.
 
+use schemas::selector::Selector;
 use schemas::time::clip;
 use url::form_urlencoded;
 
+use super::access::Within;
 use super::error::{Problem, Result};
 
 /// Parameters by name, each once.
@@ -72,12 +74,13 @@ impl Params {
         }
     }
 
-    /// The series meant by parameter `match`; all where it is absent.
-    pub(super) fn selector(&self) -> Result<schemas::selector::Selector> {
-        match self.get("match").map(str::trim) {
-            None | Some("") => Ok(schemas::selector::Selector::all()),
-            Some(text) => text.parse().map_err(|e| Problem::bad(format!("match: {e}"))),
-        }
+    /// The series meant by parameter `match`, all where it is absent, among those that whoever asks may read.
+    pub(super) fn selector(&self, within: &Within) -> Result<Selector> {
+        let selector = match self.get("match").map(str::trim) {
+            None | Some("") => Selector::all(),
+            Some(text) => text.parse().map_err(|e| Problem::bad(format!("match: {e}")))?,
+        };
+        Ok(within.narrow(selector))
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 
 use super::App;
+use super::access::Within;
 use super::answer_text::AnswerText;
 use super::error::{ProblemBody, Result};
 use super::openapi::AnswerBody;
@@ -78,10 +79,10 @@ struct QueryParams {
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn query(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response> {
+pub(super) async fn query(State(app): State<Arc<App>>, within: Within, RawQuery(query): RawQuery) -> Result<Response> {
     let text = query_text(query.as_deref())?;
     let _permit = app.admit_query().await?;
-    let answer = app.within_timeout(app.serving.query(&text)).await?;
+    let answer = app.within_timeout(app.serving.query_within(&text, within.limits())).await?;
     Ok(stream::json(AnswerText::new(answer)))
 }
 
@@ -96,10 +97,14 @@ pub(super) async fn query(State(app): State<Arc<App>>, RawQuery(query): RawQuery
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn explain(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Value>> {
+pub(super) async fn explain(
+    State(app): State<Arc<App>>,
+    within: Within,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>> {
     let text = query_text(query.as_deref())?;
     let _permit = app.admit_query().await?;
-    Ok(Json(app.within_timeout(app.serving.explain(&text)).await?))
+    Ok(Json(app.within_timeout(app.serving.explain_within(&text, within.limits())).await?))
 }
 
 fn query_text(query: Option<&str>) -> Result<QueryText> {

@@ -15,6 +15,7 @@ use speed_layer::decode::{Format, RowError};
 use utoipa::ToSchema;
 
 use super::App;
+use super::access::Within;
 use super::body::{media_type, receive};
 use super::error::{Problem, ProblemBody, Result};
 use super::ingest::{Outcome, Policy, decoded, keep, mark};
@@ -90,6 +91,7 @@ impl From<Outcome> for Receipt {
 )]
 pub(super) async fn write(
     State(app): State<Arc<App>>,
+    within: Within,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -99,7 +101,7 @@ pub(super) async fn write(
     let policy = if params.flag("partial", true)? { Policy::Partial } else { Policy::AllOrNothing };
     let precision = precision(params.get("precision"))?;
     let format = format(media_type(&headers).as_deref())?;
-    let outcome = keep(&app, decoded(&app, body, format, precision).await?, policy).await?;
+    let outcome = keep(&app, decoded(&app, &within, body, format, precision).await?, policy).await?;
     let status = if outcome.rejected == 0 { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let skipped = outcome.skipped;
     let mut response = (status, Json(Receipt::from(outcome))).into_response();

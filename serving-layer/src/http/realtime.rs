@@ -12,6 +12,7 @@ use serde_json::Map;
 use utoipa::ToSchema;
 
 use super::App;
+use super::access::Within;
 use super::error::{ProblemBody, Result};
 use super::params::Params;
 use super::stream;
@@ -72,8 +73,12 @@ impl Newest {
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn realtime(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response> {
-    let selector = Params::strict(query.as_deref(), &["match"])?.selector()?;
+pub(super) async fn realtime(
+    State(app): State<Arc<App>>,
+    within: Within,
+    RawQuery(query): RawQuery,
+) -> Result<Response> {
+    let selector = Params::strict(query.as_deref(), &["match"])?.selector(&within)?;
     let _permit = app.admit_query().await?;
     let speed = app.serving.speed.clone();
     let states = App::apart(move || speed.realtime(&selector)).await?;

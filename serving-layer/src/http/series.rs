@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use schemas::SeriesKey;
-use schemas::selector::Selector;
 use serde::Serialize;
 use serde_json::Map;
 use utoipa::ToSchema;
 
 use super::App;
+use super::access::Within;
 use super::error::{ProblemBody, Result};
 use super::params::Params;
 use super::stream;
@@ -68,13 +68,17 @@ impl From<SeriesKey> for SeriesRow {
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<MetricsBody>> {
-    Params::strict(query.as_deref(), &[])?;
+pub(super) async fn metrics(
+    State(app): State<Arc<App>>,
+    within: Within,
+    RawQuery(query): RawQuery,
+) -> Result<Json<MetricsBody>> {
+    let selector = Params::strict(query.as_deref(), &[])?.selector(&within)?;
     let _permit = app.admit_query().await?;
     let speed = app.serving.speed.clone();
     let metrics = App::apart(move || {
         let mut counts = BTreeMap::<String, u64>::new();
-        for (_, key) in speed.select(&Selector::all()) {
+        for (_, key) in speed.select(&selector) {
             match counts.get_mut(key.metric()) {
                 Some(count) => *count += 1,
                 None => drop(counts.insert(key.metric().to_owned(), 1)),
@@ -96,8 +100,8 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, RawQuery(query): RawQue
         (status = "default", description = "No answer", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn series(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response> {
-    let selector = Params::strict(query.as_deref(), &["match"])?.selector()?;
+pub(super) async fn series(State(app): State<Arc<App>>, within: Within, RawQuery(query): RawQuery) -> Result<Response> {
+    let selector = Params::strict(query.as_deref(), &["match"])?.selector(&within)?;
     let _permit = app.admit_query().await?;
     let speed = app.serving.speed.clone();
     let keys = App::apart(move || {

@@ -1,9 +1,11 @@
 //! Connections.
 //!
-//! Owns accepting, the limits on how long a peer may keep us waiting, and the end of it all. Does not own routes.
+//! Owns accepting, the limits on how long a peer may keep us waiting, and the end of it all. Does not own routes, nor
+//! what is spoken under HTTP (tls).
 //! axum's own `serve` has no time-out for headers, and hyper has none for a peer that does not read; both are here.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,15 +16,17 @@ use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tower::Service;
 
-use super::access::Peer;
+use super::access::{Peer, Shown};
+use super::tls::Tls;
 
 /// Most connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -35,11 +39,35 @@ const SHUTDOWN_TIME: Duration = Duration::from_secs(5);
 /// How long to wait where no connection can be accepted (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Entrance {
+    /// A bound address.
+    pub listener: TcpListener,
+    /// What is spoken under HTTP; `None`: nothing.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl Entrance {
+    /// The address as a URL.
+    ///
+    /// # Errors
+    /// The system can't tell it.
+    pub fn url(&self) -> io::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.listener.local_addr()?))
+    }
+}
+
 /// Serves connections until `shutdown` completes; then requests in flight may end, for five seconds at most.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future) {
+pub async fn serve(Entrance { listener, tls }: Entrance, router: Router, shutdown: impl Future) {
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (open, closed) = watch::channel(());
     let (alive, killed) = watch::channel(());
+    // Ends when dropped.
+    let mut following = JoinSet::new();
+    tls.clone().map(|tls| following.spawn(tls.follow()));
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, slot) = tokio::select! {
@@ -47,21 +75,61 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
             _ = &mut shutdown => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
-        let service = TowerToHyperService::new(Introduced { router: router.clone(), peer });
-        let io = TokioIo::new(Patient { io: stream, patience: STALL_TIME, stalled: None });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
-            .keep_alive(true)
-            .serve_connection(io, service);
-        tokio::spawn(run(graceful.watch(connection), killed.clone(), slot));
+        let peer = stream.peer_addr().ok().map(|address| address.ip());
+        let stream = Patient { io: stream, patience: STALL_TIME, stalled: None };
+        let visit = Visit { router: router.clone(), peer, watcher: graceful.watcher(), killed: killed.clone(), slot };
+        match tls.clone() {
+            None => drop(tokio::spawn(visit.run(stream, None))),
+            Some(tls) => drop(tokio::spawn(visit.greet(tls, stream, closed.clone()))),
+        }
     }
-    drop(listener);
+    drop((listener, open));
     if tokio::time::timeout(SHUTDOWN_TIME, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time; their connections are closed");
     }
     drop(alive);
+}
+
+/// A connection's place in the server.
+struct Visit {
+    router: Router,
+    peer: Option<IpAddr>,
+    watcher: Watcher,
+    killed: watch::Receiver<()>,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Visit {
+    /// Shakes hands and runs the connection, unless the server closes before.
+    async fn greet(self, tls: Arc<Tls>, stream: Patient<TcpStream>, mut closed: watch::Receiver<()>) {
+        let stream = tokio::select! {
+            stream = tls.greet(stream, self.peer) => stream,
+            // Nothing is ever sent: this ends when the sender is dropped.
+            _ = closed.changed() => None,
+        };
+        if let Some(stream) = stream {
+            let shown = Tls::name_of(&stream).map(|name| Shown(name.into()));
+            self.run(stream, shown).await;
+        }
+    }
+
+    /// Runs the connection to its end, or until the server ends.
+    async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shown: Option<Shown>) {
+        let Self { router, peer, watcher, mut killed, slot: _slot } = self;
+        let service = TowerToHyperService::new(Introduced { router, peer: peer.map(Peer), shown });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .keep_alive(true)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            result = watcher.watch(connection) => if let Err(error) = result {
+                tracing::debug!(%error, "a connection ended early");
+            },
+            // As above.
+            _ = killed.changed() => {}
+        }
+    }
 }
 
 /// Routes that are told who is at the other end.
@@ -69,6 +137,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future)
 struct Introduced {
     router: Router,
     peer: Option<Peer>,
+    shown: Option<Shown>,
 }
 
 impl Service<Request<Incoming>> for Introduced {
@@ -84,22 +153,10 @@ impl Service<Request<Incoming>> for Introduced {
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
+        if let Some(shown) = self.shown.clone() {
+            request.extensions_mut().insert(shown);
+        }
         self.router.call(request)
-    }
-}
-
-/// Runs a connection to its end, or until the server ends.
-async fn run<E: std::fmt::Display>(
-    connection: impl Future<Output = Result<(), E>>,
-    mut killed: watch::Receiver<()>,
-    _slot: OwnedSemaphorePermit,
-) {
-    tokio::select! {
-        result = connection => if let Err(error) = result {
-            tracing::debug!(%error, "a connection ended early");
-        },
-        // Nothing is ever sent: this ends when the sender is dropped.
-        _ = killed.changed() => {}
     }
 }
 
@@ -205,7 +262,7 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let router = Router::new().route("/x", get(async || "yes"));
-        let server = tokio::spawn(serve(listener, router, stopped));
+        let server = tokio::spawn(serve(Entrance { listener, tls: None }, router, stopped));
         let mut stream = TcpStream::connect(address).await.expect("listens");
         stream.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("open");
         let mut answer = [0; 1024];

@@ -1,9 +1,11 @@
 //! The answer to a metric query: groups, values, confidence, and what to do below the asked minimum.
 
 use std::mem::take;
+use std::sync::Arc;
 
 use schemas::EventTime;
 use schemas::epoch::Snapshot;
+use schemas::limits::Limits;
 use schemas::partial::Aggregate;
 use schemas::query::{OnViolation, Query, QueryText};
 
@@ -26,10 +28,27 @@ impl Serving {
     /// # Errors
     /// The query is malformed, too large, or history can't be read.
     pub async fn query(&self, text: &QueryText) -> Result<Answer> {
-        let query = text.check(self.clock.now(), self.speed.settings().base)?;
+        self.query_within(text, None).await
+    }
+
+    /// Answers a metric query of somebody who may read the series within these limits only.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub async fn query_within(&self, text: &QueryText, limits: Option<&Arc<Limits>>) -> Result<Answer> {
+        let query = self.checked(text, limits)?;
         let deadline = self.settings.query_timeout;
         let answer = tokio::time::timeout(deadline, self.answer(&query)).await;
         answer.map_err(|_| Error::Timeout(deadline.as_secs()))?
+    }
+
+    /// The query that this text means, among the series within the limits.
+    pub(super) fn checked(&self, text: &QueryText, limits: Option<&Arc<Limits>>) -> Result<Query> {
+        let mut query = text.check(self.clock.now(), self.speed.settings().base)?;
+        if let Some(limits) = limits {
+            query.selector = query.selector.within(Arc::clone(limits));
+        }
+        Ok(query)
     }
 
     async fn answer(&self, query: &Query) -> Result<Answer> {

@@ -1,6 +1,9 @@
 //! Which batch views, epochs and readings made each number.
 
+use std::sync::Arc;
+
 use schemas::epoch::Snapshot;
+use schemas::limits::Limits;
 use schemas::query::{Query, QueryText};
 use schemas::{EventTime, TimeRange};
 use serde_json::{Value, json};
@@ -20,13 +23,25 @@ impl Serving {
     /// # Errors
     /// As for the query itself.
     pub async fn explain(&self, text: &QueryText) -> Result<Value> {
-        let query = text.check(self.clock.now(), self.speed.settings().base)?;
+        self.explain_within(text, None).await
+    }
+
+    /// Explains it to somebody who may read the series within these limits only: how much a view counts of all series
+    /// together is not for them.
+    ///
+    /// # Errors
+    /// As for the query itself.
+    pub async fn explain_within(&self, text: &QueryText, limits: Option<&Arc<Limits>>) -> Result<Value> {
+        let query = self.checked(text, limits)?;
         let snapshot = self.speed.snapshot(&query.selector);
         let cells = self.query_cells(&snapshot, &query).await?;
         let points: usize = cells.iter().map(|s| s.points.len()).sum();
         let mut left = POINTS_MAX;
-        let series: Vec<Value> =
+        let mut series: Vec<Value> =
             cells.iter().map(|series| self.explain_series(&snapshot, &query, series, &mut left)).collect();
+        if limits.is_some() {
+            series.iter_mut().for_each(forget_totals);
+        }
         Ok(json!({
             "series": series,
             "points": points,
@@ -80,6 +95,15 @@ impl Serving {
             }
         }
         told
+    }
+}
+
+/// Takes out how much the views of a series' points count of all series together.
+fn forget_totals(series: &mut Value) {
+    let points = series["points"].as_array_mut().into_iter().flatten();
+    let views = points.filter_map(|point| point["views"].as_array_mut()).flatten();
+    for view in views.filter_map(Value::as_object_mut) {
+        view.retain(|name, _| !matches!(name.as_str(), "cells" | "readings"));
     }
 }
 

@@ -30,6 +30,7 @@ mod rows;
 mod tests;
 
 use schemas::SeriesKey;
+use schemas::limits::Limits;
 use schemas::time::Precision;
 
 use self::rows::Rows;
@@ -58,6 +59,8 @@ pub struct Decoded {
     pub rejected: u64,
     /// Why, for the first [`MAX_ERRORS`] of them.
     pub errors: Vec<RowError>,
+    /// Of the refused, how many because the sender may not write their series.
+    pub forbidden: u64,
     /// String fields of line protocol: counted and reported, not an error.
     pub skipped: u64,
 }
@@ -108,6 +111,21 @@ pub fn decode(format: Format, body: &[u8], options: &Options) -> Result<Decoded,
     decode_known(format, body, options, &Spellings::default())
 }
 
+/// Decodes a body of somebody who may write the series within these limits only. None is looked up by its spelling, so
+/// that each is spelled out and asked about.
+///
+/// # Errors
+/// As [`decode`]; a row of another series is a [`RowError`].
+pub fn decode_within(
+    format: Format,
+    body: &[u8],
+    options: &Options,
+    limits: &Limits,
+) -> Result<Decoded, schemas::Error> {
+    let spellings = Spellings::default();
+    decode_rows(format, body, options, Rows::within(&spellings, limits), &spellings)
+}
+
 /// Decodes a body; a series that is known by its spelling needs no key.
 pub(crate) fn decode_known(
     format: Format,
@@ -115,10 +133,19 @@ pub(crate) fn decode_known(
     options: &Options,
     spellings: &Spellings,
 ) -> Result<Decoded, schemas::Error> {
+    decode_rows(format, body, options, Rows::new(spellings), spellings)
+}
+
+fn decode_rows(
+    format: Format,
+    body: &[u8],
+    options: &Options,
+    rows: Rows<'_>,
+    spellings: &Spellings,
+) -> Result<Decoded, schemas::Error> {
     if body.is_empty() {
         return Err(schemas::Error::invalid("body is empty"));
     }
-    let rows = Rows::new(spellings);
     match format {
         Format::Json => json::decode_document(body, options, rows),
         Format::Ndjson => Ok(json::decode_lines(body, options, rows)),

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use schemas::SeriesKey;
+use schemas::limits::Limits;
 use schemas::series::DEVICE_TAG;
 use schemas::time::clip;
 
@@ -30,6 +31,8 @@ const IN_PARTS: u8 = 0;
 /// Collects the rows of one body.
 pub(super) struct Rows<'k> {
     spellings: &'k Spellings,
+    /// What the sender may write; `None`: everything.
+    limits: Option<&'k Limits>,
     decoded: Decoded,
     by_key: Map<SeriesKey, u32>,
     by_spelling: Map<Box<[u8]>, SeriesRef>,
@@ -42,12 +45,19 @@ impl<'k> Rows<'k> {
     pub(super) fn new(spellings: &'k Spellings) -> Self {
         Self {
             spellings,
+            limits: None,
             decoded: Decoded::default(),
             by_key: Map::default(),
             by_spelling: Map::default(),
             spelling: Vec::new(),
             key_bytes: 0,
         }
+    }
+
+    /// The same where only series within these limits are taken. None may be known by its spelling: it would not be asked
+    /// about.
+    pub(super) fn within(spellings: &'k Spellings, limits: &'k Limits) -> Self {
+        Self { limits: Some(limits), ..Self::new(spellings) }
     }
 
     /// How many good rows there are so far.
@@ -113,6 +123,10 @@ impl<'k> Rows<'k> {
     /// The number of the series with this metric and these tags, spelled out anew.
     pub(super) fn new_series(&mut self, metric: &str, tags: &[(&str, &str)]) -> Result<u32, String> {
         let key = SeriesKey::new(metric, tags).map_err(|e| e.to_string())?;
+        if self.limits.is_some_and(|limits| !limits.hold(&key)) {
+            self.decoded.forbidden += 1;
+            return Err(format!("this token does not allow to write {:?}", clip(key.text())));
+        }
         self.key_bytes += key.text().len();
         if self.key_bytes > KEY_BYTES_MAX {
             return Err(format!(

@@ -4,6 +4,7 @@ mod arrow_stream;
 mod bodies;
 mod csv;
 mod json;
+mod limits;
 mod line_protocol;
 mod numbers;
 mod random;

@@ -5,7 +5,6 @@
 mod factory;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,8 +14,7 @@ use batch_layer::schedule::next_after;
 use schemas::time::parse_rfc3339;
 use schemas::{Clock, TimeRange};
 use serving_layer::Serving;
-use serving_layer::http::Admit;
-use tokio::net::TcpListener;
+use serving_layer::http::{Admit, Entrance};
 use weir::Settings;
 use weir::clock::SystemClock;
 use weir::engine::Lock;
@@ -62,11 +60,11 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     logging::start(&merged)?;
     let mut stop = Stop::listen()?;
     let settings = merged.settings;
-    let listener = bind_or_free(&settings).await?;
+    let entrance = bind_or_free(&settings).await?;
     let lock = Lock::take(&settings.engine.data_dir)?;
-    let _told = AddressFile::write(&settings.engine.data_dir, listener.local_addr()?)?;
+    let _told = AddressFile::write(&settings.engine.data_dir, &entrance)?;
     let mut server = tokio::select! {
-        started = Server::start(settings.engine, lock, listener, Admit::Tokens) => started?,
+        started = Server::start(settings.engine, lock, entrance, Admit::Tokens) => started?,
         () = stop.wished() => return Ok(ExitCode::SUCCESS),
     };
     server.engine.start();
@@ -79,9 +77,9 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
 }
 
 /// The address of the settings, or a free port beside it where it is taken.
-async fn bind_or_free(settings: &Settings) -> anyhow::Result<TcpListener> {
+async fn bind_or_free(settings: &Settings) -> anyhow::Result<Entrance> {
     match bind(settings).await {
-        Ok(listener) => Ok(listener),
+        Ok(entrance) => Ok(entrance),
         Err(error) if is_taken(&error) => {
             let host = settings.listen.rsplit_once(':').map_or("127.0.0.1", |(host, _)| host);
             bind(&Settings { listen: format!("{host}:0"), ..settings.clone() }).await
@@ -99,7 +97,7 @@ async fn feed(server: &Server, seed: u64, seconds: Option<u64>) -> anyhow::Resul
     let serving = &server.engine.serving;
     schedule_folds(serving).await?;
     import_air(serving).await?;
-    tell(server.address)?;
+    tell(&server.url)?;
     let factory = run_factory(serving, seed);
     match seconds {
         None => factory.await,
@@ -168,8 +166,7 @@ async fn append(serving: &Serving, rows: speed_layer::Rows) -> anyhow::Result<()
 }
 
 /// The three lines to copy.
-fn tell(address: SocketAddr) -> anyhow::Result<()> {
-    let url = format!("http://{address}");
+fn tell(url: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,

@@ -60,7 +60,7 @@ impl Sink {
     /// The server that was named or owns the data directory; else the directory's engine, opened here.
     pub(super) async fn open(place: &Place, settings: EngineSettings) -> anyhow::Result<Self> {
         match Owner::find(place, &settings)? {
-            Owner::Server(url) => Ok(Self::Server(Box::new(Door::to(url)?))),
+            Owner::Server(url) => Ok(Self::Server(Box::new(Door::to(url, &place.trust)?))),
             Owner::Us(lock) => {
                 let mut engine = Engine::open_locked(lock, settings, EngineComponents::default()).await?;
                 engine.start();

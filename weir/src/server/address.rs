@@ -1,25 +1,36 @@
 //! Where a server listens: the check of who could reach it, and the file that tells its address.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use batch_layer::catalog::Catalog;
+use serving_layer::http::{Entrance, Tls};
 use tokio::net::TcpListener;
+use url::{Host, Url};
 use weir::Settings;
 
 /// The file in the data directory that holds the address while a server runs.
 const FILE: &str = "weir.addr";
 
-/// Binds the address of the settings.
-pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<TcpListener> {
+/// Binds the address of the settings, with the certificates of the settings.
+pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Entrance> {
+    let tls = settings.tls.files()?.map(Tls::open).transpose()?.map(Arc::new);
     let text = &settings.listen;
     let found = tokio::net::lookup_host(text).await.with_context(|| format!("can't find the address {text}"))?;
     let addresses: Vec<SocketAddr> = found.collect();
-    if !settings.insecure && !addresses.iter().all(|address| address.ip().is_loopback()) {
-        anyhow::ensure!(has_tokens(settings).await?, refusal(text));
+    if !addresses.iter().all(|address| address.ip().is_loopback()) {
+        let has_tokens = has_tokens(settings).await?;
+        // Whoever must show a certificate is asked who they are.
+        let asks = has_tokens || settings.tls.client_ca.is_some();
+        anyhow::ensure!(asks || settings.insecure, refusal(text));
+        if has_tokens && tls.is_none() {
+            tracing::warn!(listen = text, "tokens and readings can be read on the network: set tls_cert and tls_key");
+        }
     }
-    TcpListener::bind(addresses.as_slice()).await.with_context(|| format!("can't listen on {text}"))
+    let bound = TcpListener::bind(addresses.as_slice()).await;
+    Ok(Entrance { listener: bound.with_context(|| format!("can't listen on {text}"))?, tls })
 }
 
 /// Whether the data directory has tokens, so that whoever comes is asked for one.
@@ -38,7 +49,8 @@ async fn has_tokens(settings: &Settings) -> anyhow::Result<bool> {
 fn refusal(text: &str) -> String {
     format!(
         "refusing to listen on {text}: without a token anyone who reaches it could read and write; make one with \
-         `weir token create`, use a loopback address such as 127.0.0.1, or --insecure where the network is trusted"
+         `weir token create`, ask for certificates with --tls-client-ca, use a loopback address such as 127.0.0.1, or \
+         --insecure where the network is trusted"
     )
 }
 
@@ -48,19 +60,20 @@ pub(crate) struct AddressFile(PathBuf);
 
 impl AddressFile {
     /// Writes it; the data directory must have been taken before.
-    pub(crate) fn write(data_dir: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn write(data_dir: &Path, entrance: &Entrance) -> anyhow::Result<Self> {
+        let url = entrance.url().context("can't tell the bound address")?;
         let path = data_dir.join(FILE);
         // Written beside and renamed, so that nobody reads half an address.
         let draft = data_dir.join("weir.addr.new");
-        let written = std::fs::write(&draft, format!("{address}\n")).and_then(|()| std::fs::rename(&draft, &path));
+        let written = std::fs::write(&draft, format!("{url}\n")).and_then(|()| std::fs::rename(&draft, &path));
         written.with_context(|| format!("can't write {}", path.display()))?;
         Ok(Self(path))
     }
 
     /// The address that the server of a data directory told; `None` where there is no file.
-    pub(crate) fn read(data_dir: &Path) -> Option<SocketAddr> {
-        let address: SocketAddr = std::fs::read_to_string(data_dir.join(FILE)).ok()?.trim().parse().ok()?;
-        Some(reachable(address))
+    pub(crate) fn read(data_dir: &Path) -> Option<Url> {
+        let url: Url = std::fs::read_to_string(data_dir.join(FILE)).ok()?.trim().parse().ok()?;
+        Some(reachable(url))
     }
 }
 
@@ -73,13 +86,15 @@ impl Drop for AddressFile {
 }
 
 /// An address under which this machine reaches a server that listens on all of its addresses.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let ip =
-            if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
-        address.set_ip(ip);
-    }
-    address
+fn reachable(mut url: Url) -> Url {
+    let local = match url.host() {
+        Some(Host::Ipv4(ip)) if ip.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        Some(Host::Ipv6(ip)) if ip.is_unspecified() => Some(Ipv6Addr::LOCALHOST.into()),
+        _ => None,
+    };
+    // A URL that has an address can have another.
+    let _ = local.map(|local| url.set_ip_host(local));
+    url
 }
 
 #[cfg(test)]
@@ -108,17 +123,25 @@ mod tests {
         let catalog = Catalog::open(&dir.path().join("catalog.db")).await.expect("opens");
         assert!(!bound("0.0.0.0:0", false).await, "a catalog without tokens");
         let now = schemas::ArrivalTime(0);
-        catalog.create_token("a test", "t", &[batch_layer::access::Scope::Read], None, now).await.expect("made");
+        let (scopes, limits) = (vec![batch_layer::access::Scope::Read], schemas::limits::Limits::default());
+        let new = batch_layer::access::NewToken { name: "t".to_owned(), scopes, limits, expires_at: None };
+        catalog.create_token("a test", new, now).await.expect("made");
         assert!(bound("0.0.0.0:0", false).await);
         catalog.close().await;
+        let mut halved = settings("127.0.0.1:0", false);
+        halved.tls.cert = Some("cert.pem".into());
+        assert!(bind(&halved).await.expect_err("no key").to_string().contains("tls_key"));
     }
 
-    #[test]
-    fn the_address_is_told_while_the_file_lives() {
+    #[tokio::test]
+    async fn the_address_is_told_while_the_file_lives() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(AddressFile::read(dir.path()), None);
-        let file = AddressFile::write(dir.path(), "0.0.0.0:17".parse().expect("address")).expect("written");
-        assert_eq!(AddressFile::read(dir.path()), Some("127.0.0.1:17".parse().expect("address")));
+        let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let file = AddressFile::write(dir.path(), &Entrance { listener, tls: None }).expect("written");
+        let expected = format!("http://127.0.0.1:{port}/");
+        assert_eq!(AddressFile::read(dir.path()).map(String::from), Some(expected));
         drop(file);
         assert_eq!(AddressFile::read(dir.path()), None);
     }

@@ -6,14 +6,12 @@
 mod address;
 mod waiting;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serving_layer::http::{Admit, HttpState, Metrics, router, serve};
-use tokio::net::TcpListener;
+use serving_layer::http::{Admit, Entrance, HttpState, Metrics, router, serve};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use weir::engine::Lock;
@@ -30,7 +28,7 @@ pub(crate) struct Server {
     /// The engine behind it.
     pub(crate) engine: Engine,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub(crate) url: String,
     ready: Arc<AtomicBool>,
     http: JoinHandle<()>,
     stop: oneshot::Sender<()>,
@@ -41,23 +39,26 @@ impl Server {
     pub(crate) async fn start(
         settings: EngineSettings,
         lock: Lock,
-        listener: TcpListener,
+        entrance: Entrance,
         admit: Admit,
     ) -> anyhow::Result<Self> {
-        let address = listener.local_addr().context("can't tell the bound address")?;
+        let url = entrance.url().context("can't tell the bound address")?;
         // A task of its own: opening may keep its thread busy while requests come in.
         let opening = tokio::spawn(Engine::open_locked(lock, settings, EngineComponents::default()));
         let mut engine = tokio::select! {
             opened = opening => opened.context("opening the data directory panicked")??,
-            never = waiting::answer(&listener) => match never {},
+            never = waiting::answer(&entrance) => match never {},
         };
         let metrics = Metrics::new(&mut engine.registry);
+        if let Some(tls) = &entrance.tls {
+            tls.register(&mut engine.registry);
+        }
         let registry = Arc::new(std::mem::take(&mut engine.registry));
         let ready = Arc::new(AtomicBool::new(true));
         let state = HttpState { serving: engine.serving.clone(), registry, ready: Arc::clone(&ready), metrics, admit };
         let (stop, stopped) = oneshot::channel::<()>();
-        let http = tokio::spawn(serve(listener, router(state), stopped));
-        Ok(Self { engine, address, ready, http, stop })
+        let http = tokio::spawn(serve(entrance, router(state), stopped));
+        Ok(Self { engine, url, ready, http, stop })
     }
 
     /// Takes no more requests and makes what was acknowledged part of history.

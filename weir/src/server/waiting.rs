@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use serving_layer::http::Entrance;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 /// The head of a request must arrive within this time and this many bytes.
@@ -21,16 +21,23 @@ const HEALTHY: &str = r#"{"name":"weir","status":"pass","message":"alive; the lo
 const NOT_READY: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the log is being replayed; try again soon"}"#;
 
 /// Answers all who come, until dropped.
-pub(super) async fn answer(listener: &TcpListener) -> Infallible {
+pub(super) async fn answer(Entrance { listener, tls }: &Entrance) -> Infallible {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(answer_one(stream))),
+            Ok((stream, peer)) => match tls.clone() {
+                None => drop(tokio::spawn(answer_one(stream))),
+                Some(tls) => drop(tokio::spawn(async move {
+                    if let Some(stream) = tls.greet(stream, Some(peer.ip())).await {
+                        answer_one(stream).await;
+                    }
+                })),
+            },
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn answer_one(mut stream: TcpStream) {
+async fn answer_one(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let Ok(Some(head)) = timeout(HEAD_TIME, read_head(&mut stream)).await else { return };
     // A peer that has gone needs no answer.
     if stream.write_all(response(&head).as_bytes()).await.is_ok() && stream.shutdown().await.is_ok() {
@@ -39,7 +46,7 @@ async fn answer_one(mut stream: TcpStream) {
     }
 }
 
-async fn read_head(stream: &mut TcpStream) -> Option<Vec<u8>> {
+async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let mut head = Vec::with_capacity(1024);
     while head.len() < HEAD_BYTES {
         if stream.read_buf(&mut head).await.ok()? == 0 {
@@ -69,6 +76,8 @@ fn response(head: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -89,7 +98,8 @@ mod tests {
     async fn whoever_asks_is_told_to_wait() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let task = tokio::spawn(async move { answer(&listener).await });
+        let entrance = Entrance { listener, tls: None };
+        let task = tokio::spawn(async move { answer(&entrance).await });
         let mut stream = TcpStream::connect(address).await.expect("listens");
         stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("open");
         let mut text = String::new();

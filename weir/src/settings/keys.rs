@@ -5,8 +5,8 @@ use schemas::Resolution;
 
 use super::Settings;
 use super::units::{
-    durability, duration, duration_or_zero, flag, fraction, memory, positive, show_durability, show_duration,
-    show_size, size,
+    durability, duration, duration_or_zero, file, flag, fraction, memory, positive, show_durability, show_duration,
+    show_file, show_size, size,
 };
 
 /// One setting.
@@ -77,6 +77,43 @@ pub const KEYS: &[Key] = &[
         about: "Accept an address that others can reach, although nothing asks who they are",
         set: |s, text| flag(text).map(|v| s.insecure = v),
         get: |s| s.insecure.to_string(),
+    },
+    Key {
+        name: "tls_cert",
+        value: "FILE",
+        about: "Certificates in PEM to serve HTTPS with, the server's own first; read anew when the file changes",
+        set: |s, text| {
+            s.tls.cert = file(text);
+            Ok(())
+        },
+        get: |s| show_file(s.tls.cert.as_deref()),
+    },
+    Key {
+        name: "tls_key",
+        value: "FILE",
+        about: "Private key of the certificate, in PEM",
+        set: |s, text| {
+            s.tls.key = file(text);
+            Ok(())
+        },
+        get: |s| show_file(s.tls.key.as_deref()),
+    },
+    Key {
+        name: "tls_client_ca",
+        value: "FILE",
+        about: "Certificates in PEM, one of which must have signed that of a client; none is asked for if empty",
+        set: |s, text| {
+            s.tls.client_ca = file(text);
+            Ok(())
+        },
+        get: |s| show_file(s.tls.client_ca.as_deref()),
+    },
+    Key {
+        name: "cors_origins",
+        value: "ORIGINS",
+        about: "Sites whose pages may read answers in a browser: https://a.example,https://b.example, or *; none if empty",
+        set: |s, text| text.parse().map(|v| s.engine.serving.cors = v).map_err(|e: serving_layer::Error| e.to_string()),
+        get: |s| s.engine.serving.cors.to_string(),
     },
     Key {
         name: "history",
@@ -297,6 +334,7 @@ mod tests {
             ("max_series", "0"),
             ("epsilon", "2"),
             ("data_dir", ""),
+            ("cors_origins", "a.example"),
             ("durability", "often"),
         ] {
             let key = Key::named(name).expect(name);

@@ -7,7 +7,8 @@ use super::suggest::closest;
 use super::{Error, Settings};
 
 /// Variables that are no settings of a server but known all the same.
-const OTHER_VARIABLES: [&str; 4] = ["WEIR_CONFIG", "WEIR_LOG", "WEIR_TOKEN", "WEIR_URL"];
+const OTHER_VARIABLES: [&str; 7] =
+    ["WEIR_CA", "WEIR_CLIENT_CERT", "WEIR_CLIENT_KEY", "WEIR_CONFIG", "WEIR_LOG", "WEIR_TOKEN", "WEIR_URL"];
 /// Variables of the project's own tests start like this; they reach the programs that the tests start.
 const TEST_VARIABLES: [&str; 3] = ["WEIR_LAW_", "WEIR_KILL_", "WEIR_POWER_"];
 /// The file that is read where no other is named, if it exists.

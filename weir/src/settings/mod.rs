@@ -10,10 +10,12 @@
 mod keys;
 mod merge;
 mod suggest;
+mod tls;
 mod units;
 
 pub use keys::{KEYS, Key};
 pub use merge::{Merged, Origin, Sources};
+pub use tls::TlsSettings;
 
 use crate::engine::EngineSettings;
 
@@ -26,6 +28,8 @@ pub struct Settings {
     pub listen: String,
     /// Whether an address that others can reach is accepted although nothing asks who they are.
     pub insecure: bool,
+    /// Where the certificates of HTTPS lie, if it is spoken.
+    pub tls: TlsSettings,
     /// What is logged: a level, or a filter as `tracing` knows it.
     pub log_level: String,
 }
@@ -36,6 +40,7 @@ impl Default for Settings {
             engine: EngineSettings::new("data"),
             listen: "127.0.0.1:9347".to_owned(),
             insecure: false,
+            tls: TlsSettings::default(),
             log_level: "info".to_owned(),
         }
     }

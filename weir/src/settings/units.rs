@@ -1,5 +1,6 @@
 //! Durations, sizes and counts as a person writes them.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemas::time::{clip, format_duration, parse_duration};
@@ -16,6 +17,16 @@ const SIZES: [(&str, u64); 8] = [
     ("kB", 1_000),
     ("B", 1),
 ];
+
+/// A path; none where nothing stands.
+pub(super) fn file(text: &str) -> Option<PathBuf> {
+    Some(text).filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+/// The text that [`file`] reads back.
+pub(super) fn show_file(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}
 
 /// A duration such as `5m`, longer than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

@@ -1,16 +1,22 @@
 //! Tokens and the audit log.
 
 use super::*;
-use crate::access::{Scope, TokenHash};
+use schemas::limits::Limits;
+
+use crate::access::{NewToken, Scope, TokenHash};
 
 const NOW: ArrivalTime = ArrivalTime(1_000);
+
+fn new(name: &str, scopes: &[Scope]) -> NewToken {
+    NewToken { name: name.to_owned(), scopes: scopes.to_vec(), limits: Limits::default(), expires_at: None }
+}
 
 #[tokio::test]
 async fn tokens_are_kept_without_their_secret() {
     let directory = Directory::new();
     let catalog = Catalog::open(&directory.file()).await.expect("opens");
     let scopes = [Scope::Read, Scope::Write, Scope::Read];
-    let (token, secret) = catalog.create_token("a test", "grafana", &scopes, None, NOW).await.expect("made");
+    let (token, secret) = catalog.create_token("a test", new("grafana", &scopes), NOW).await.expect("made");
     assert_eq!(token.scopes, [Scope::Write, Scope::Read]);
     assert_eq!(token.hash, TokenHash::of(secret.reveal()));
     assert_eq!(catalog.tokens().await.expect("listed"), std::slice::from_ref(&token));
@@ -27,6 +33,24 @@ async fn tokens_are_kept_without_their_secret() {
 }
 
 #[tokio::test]
+async fn limits_are_kept_and_a_damaged_one_does_not_look_like_none() {
+    let catalog = Catalog::memory().await.expect("a catalog");
+    let limits = Limits::new(["temperature", "press *"], ["press-7"]).expect("good");
+    let made = catalog.create_token("a test", NewToken { limits: limits.clone(), ..new("t", &[Scope::Read]) }, NOW);
+    let (token, _) = made.await.expect("made");
+    assert_eq!(token.limits.as_deref(), Some(&limits));
+    assert_eq!(catalog.tokens().await.expect("listed"), [token]);
+    let told = catalog.audit(None, 1).await.expect("read").remove(0).subject;
+    assert!(told.ends_with("for read within metrics temperature, press * of devices press-7"), "{told}");
+    for scope in [Scope::Batch, Scope::Rules, Scope::Admin] {
+        let new = NewToken { limits: limits.clone(), ..new("t", &[Scope::Read, scope]) };
+        assert!(matches!(catalog.create_token("a test", new, NOW).await, Err(Error::Refused(_))), "{scope:?}");
+    }
+    sqlx::query("UPDATE tokens SET metrics = ''").execute(&catalog.writer).await.expect("damaged");
+    assert!(matches!(catalog.tokens().await, Err(Error::Corrupt { .. })));
+}
+
+#[tokio::test]
 async fn tokens_that_allow_nothing_are_refused() {
     let catalog = Catalog::memory().await.expect("a catalog");
     let long = "x".repeat(129);
@@ -37,7 +61,7 @@ async fn tokens_that_allow_nothing_are_refused() {
         ("t", &[], None),
         ("t", &[Scope::Read], Some(NOW)),
     ] {
-        let made = catalog.create_token("a test", name, scopes, expires_at, NOW).await;
+        let made = catalog.create_token("a test", NewToken { expires_at, ..new(name, scopes) }, NOW).await;
         assert!(matches!(made, Err(Error::Refused(_))), "{name:?} {scopes:?} {expires_at:?}");
     }
     assert_eq!(catalog.audit(None, 10).await.expect("read"), []);
@@ -47,7 +71,7 @@ async fn tokens_that_allow_nothing_are_refused() {
 async fn an_audit_log_that_was_altered_is_found() {
     let catalog = Catalog::memory().await.expect("a catalog");
     assert_eq!(catalog.broken_audit().await.expect("read"), None);
-    let (token, _) = catalog.create_token("ann", "t", &[Scope::Batch], None, NOW).await.expect("made");
+    let (token, _) = catalog.create_token("ann", new("t", &[Scope::Batch]), NOW).await.expect("made");
     catalog.add_audit(NOW, "ben", "POST", "/v1/jobs").await.expect("noted");
     catalog.revoke_token("cleo", &token.id, NOW).await.expect("revoked");
     let told: Vec<(u64, String)> =

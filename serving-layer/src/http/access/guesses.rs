@@ -28,11 +28,11 @@ impl Left {
 
 /// The failed attempts of all addresses.
 #[derive(Debug, Default)]
-pub(super) struct Guesses(Mutex<HashMap<IpAddr, Left>>);
+pub(in crate::http) struct Guesses(Mutex<HashMap<IpAddr, Left>>);
 
 impl Guesses {
     /// Counts a failed attempt; whether it is to be answered as such.
-    pub(super) fn allows(&self, peer: IpAddr, now: Instant) -> bool {
+    pub(in crate::http) fn allows(&self, peer: IpAddr, now: Instant) -> bool {
         let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if peers.len() >= PEERS_MAX && !peers.contains_key(&network(peer)) {
             peers.retain(|_, left| left.now(now) < BURST);

@@ -1,3 +1,5 @@
+use batch_layer::access::NewToken;
+
 use super::*;
 
 fn headers(values: &[&str]) -> HeaderMap {
@@ -52,8 +54,9 @@ async fn a_token_counts_from_when_it_is_made_to_when_it_ends() {
 
     let now = Stopped.now();
     let make = async |name: &str, end: Option<i64>| {
-        let made = catalog.create_token("a test", name, &[Scope::Read], end.map(ArrivalTime), ArrivalTime(0));
-        made.await.expect("made")
+        let (name, scopes, limits) = (name.to_owned(), vec![Scope::Read], Limits::default());
+        let new = NewToken { name, scopes, limits, expires_at: end.map(ArrivalTime) };
+        catalog.create_token("a test", new, ArrivalTime(0)).await.expect("made")
     };
     let (token, secret) = make("one", None).await;
     let (_, expired) = make("two", Some(1_000)).await;

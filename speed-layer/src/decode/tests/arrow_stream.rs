@@ -25,11 +25,11 @@ fn stream_with(columns: Columns, options: IpcWriteOptions) -> Vec<u8> {
     writer.into_inner().expect("into memory")
 }
 
-fn texts(texts: &[&str]) -> ArrayRef {
+pub(super) fn texts(texts: &[&str]) -> ArrayRef {
     Arc::new(StringArray::from(texts.to_vec()))
 }
 
-fn floats(values: &[f64]) -> ArrayRef {
+pub(super) fn floats(values: &[f64]) -> ArrayRef {
     Arc::new(Float64Array::from(values.to_vec()))
 }
 
