@@ -29,14 +29,41 @@ pub struct Server {
     pub url: String,
 }
 
+/// `weir serve` over `dir` on a free port, for a test to alter before it is launched.
+pub fn serve(dir: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(more);
+    command
+}
+
+/// What `weir check` finds wrong with a data directory that nobody serves. Files that a crash left behind are no fault:
+/// nothing is missing, nothing is counted twice.
+///
+/// # Panics
+/// It can't be run.
+pub fn faults_of(dir: &Path, more: &[&str]) -> Vec<String> {
+    let checked =
+        Command::new(binary()).arg("check").arg("--data-dir").arg(dir).args(more).output().expect("weir runs");
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    let told = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
+    let left_behind = |line: &&str| line.starts_with("ok:") || line.contains("a crash left it behind");
+    told.filter(|line| !left_behind(line)).map(str::to_owned).collect()
+}
+
 impl Server {
     /// Starts `weir serve` over `dir` and waits until it is ready.
     ///
     /// # Errors
     /// It does not come up; the error holds what it printed.
     pub fn start(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary());
-        command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(more);
+        Self::launch(serve(dir, more))
+    }
+
+    /// The same of a command that a test altered.
+    ///
+    /// # Errors
+    /// It does not come up; the error holds what it printed.
+    pub fn launch(mut command: Command) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut line = String::new();
@@ -55,15 +82,18 @@ impl Server {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).extend([line.as_str(), "\n"]);
             }
         });
-        let server = Self { child, log, url };
+        let mut server = Self { child, log, url };
         server.wait_ready()?;
         Ok(server)
     }
 
-    fn wait_ready(&self) -> anyhow::Result<()> {
+    fn wait_ready(&mut self) -> anyhow::Result<()> {
         let client = reqwest::blocking::Client::new();
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended before it was ready: {status}; {}", self.log());
+            }
             if client.get(format!("{}/ready", self.url)).send().is_ok_and(|r| r.status().is_success()) {
                 return Ok(());
             }

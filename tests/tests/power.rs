@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tests::load::{Sent, check, request_recompute};
 use tests::parts::scratch;
-use tests::server::{Server, binary};
+use tests::server::{Server, faults_of};
 
 const CONNECTIONS: usize = 4;
 /// Sparse: it takes what is written. XFS makes no smaller file system.
@@ -134,13 +134,7 @@ fn cut_power_again_and_again(kind: &str, lost: Lost) {
     check(&server, &series, cycles);
     assert!(series.iter().all(|s| s.acked() > 0), "the load ran: {series:?}");
     assert_eq!(server.stop().expect("stops"), Some(0));
-    let checked =
-        Command::new(binary()).args(["check", "--data-dir", text(&data)]).args(&more).output().expect("weir runs");
-    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
-    let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
-    let real: Vec<&str> =
-        findings.filter(|line| !line.starts_with("ok:") && !line.contains("a crash left it behind")).collect();
-    assert!(real.is_empty(), "{told}");
+    assert_eq!(faults_of(&data, &more), [""; 0]);
     disk.unmount();
 }
 

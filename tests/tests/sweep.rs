@@ -1,0 +1,140 @@
+//! Every call that changes a file, one at a time: the real server is killed before it, after it, or in the middle of its
+//! bytes; or the call fails because the disk is full or broken. Whatever happens, each acknowledged reading is there exactly
+//! once, before and after a restart, and the server goes on.
+//!
+//! `WEIR_SWEEP=n` sets how many points are tried, `all` tries each call with each fault.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tests::faults::{Call, Calls, Fault};
+use tests::life::{Gone, Met, SETTINGS, live};
+use tests::load::{Sent, check};
+use tests::parts::scratch;
+use tests::server::{Server, faults_of, serve};
+
+/// Lives at once; they mostly wait.
+const AT_ONCE: usize = 4;
+const POINTS: usize = 40;
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+type Series = [Sent; 2];
+
+/// A life under a fault: the calls that were made, and what the client met where the server lived to the end.
+fn fallible_life(calls: &Calls, dir: &Path, fault: Fault, series: &Series) -> (Vec<Call>, Option<Met>) {
+    let (data, log) = (dir.join("data"), dir.join("calls"));
+    let mut command = serve(&data, &SETTINGS);
+    calls.preload(&mut command, &data, &log, fault);
+    let met = match Server::launch(command) {
+        // Killed, or it says what it can't do and ends.
+        Err(error) => {
+            assert!(fault != Fault::None && !error.to_string().contains("panicked"), "{error:#}");
+            None
+        }
+        Ok(server) => {
+            let lived = live(&server.url, series);
+            let told = server.log();
+            assert!(!told.contains("panicked"), "{told}");
+            match (lived, fault) {
+                (Ok(met), Fault::Fail(n, _)) if n % 2 == 0 => {
+                    server.kill().expect("killed");
+                    Some(met)
+                }
+                (Ok(met), _) => server.stop().is_ok_and(|code| code == Some(0)).then_some(met),
+                (Err(Gone), _) => None,
+            }
+        }
+    };
+    (Calls::made(&log), met)
+}
+
+/// One fault, then restarts without any.
+fn survive(calls: &Calls, fault: Fault) -> Vec<Call> {
+    let (dir, series) = (scratch(), Series::default());
+    let (made, met) = fallible_life(calls, dir.path(), fault, &series);
+    if let Fault::Fail(n, _) = fault {
+        never_written_again(&made, n, met.as_ref());
+    }
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &SETTINGS).expect("it starts again");
+    check(&server, &series, 0);
+    assert!(live(&server.url, &series).is_ok(), "it lives on: {}", server.log());
+    assert_eq!(server.stop().expect("stops"), Some(0));
+    assert_eq!(faults_of(&data, &[]), [""; 0]);
+    made
+}
+
+/// LOG-3: a segment whose write or sync failed is left alone for ever, and what it should have held was refused.
+fn never_written_again(made: &[Call], n: usize, met: Option<&Met>) {
+    let Some(failed) = made.get(n - 1).filter(|call| call.path.ends_with(".log")) else { return };
+    let again = made[n..].iter().position(|call| call.path == failed.path && call.name != "unlink");
+    if let Some(again) = again {
+        // Made anew from nothing: the number is free, as no acknowledged reading is in the file.
+        assert_eq!(made[n + again].name, "open", "{failed:?} failed, then {:?}", &made[n..=n + again]);
+    }
+    if failed.name == "fdatasync" {
+        assert!(met.is_none_or(|met| !met.refused.is_empty()), "{failed:?} failed and nobody was refused: {met:?}");
+    }
+}
+
+/// The faults of the sweep over `total` calls: all, or so many, spread over calls and kinds.
+fn faults(total: usize) -> Vec<Fault> {
+    let kinds: [fn(usize) -> Fault; 5] =
+        [Fault::KillBefore, Fault::KillAfter, Fault::Tear, |n| Fault::Fail(n, ENOSPC), |n| Fault::Fail(n, EIO)];
+    let points = match std::env::var("WEIR_SWEEP").as_deref() {
+        Ok("all") => return (1..=total).flat_map(|n| kinds.map(|kind| kind(n))).collect(),
+        Ok(points) => points.parse().expect("WEIR_SWEEP is a number or `all`"),
+        Err(_) => POINTS,
+    };
+    // One of each stretch, with a place in it that differs from kind to kind.
+    let mut random = fastrand::Rng::with_seed(points as u64);
+    let at = |i: usize, random: &mut fastrand::Rng| 1 + (i * total + random.usize(0..total)) / points;
+    (0..points).map(|i| kinds[i % kinds.len()](at(i, &mut random))).collect()
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_fault_at_any_call() {
+    let tools = scratch();
+    let calls = match Calls::build(tools.path()) {
+        Ok(calls) => calls,
+        Err(reason) => return eprintln!("SKIPPED: no call failed: {reason}"),
+    };
+    let dir = scratch();
+    let (made, met) = fallible_life(&calls, dir.path(), Fault::None, &Series::default());
+    assert_eq!(met, Some(Met::default()), "nothing fails by itself");
+    for name in ["open", "mkdir", "write", "pwrite", "fsync", "fdatasync", "linkat", "unlink", "ftruncate"] {
+        assert!(made.iter().any(|call| call.name == name), "no life without {name}");
+    }
+    let faults = faults(made.len());
+    let next = AtomicUsize::new(0);
+    let met = Mutex::new(BTreeMap::<String, usize>::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(fault) = faults.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let made = std::panic::catch_unwind(|| survive(&calls, *fault));
+                    let made = made.unwrap_or_else(|_| panic!("{fault:?} was not survived"));
+                    *met.lock().expect("nobody panicked").entry(describe(*fault, &made)).or_default() += 1;
+                }
+            });
+        }
+    });
+    eprintln!("{} calls, {} faults: {:#?}", made.len(), faults.len(), met.into_inner().expect("nobody panicked"));
+}
+
+/// The kind of a fault and what it met.
+fn describe(fault: Fault, made: &[Call]) -> String {
+    let (kind, n) = match fault {
+        Fault::KillBefore(n) => ("killed before", n),
+        Fault::KillAfter(n) => ("killed after", n),
+        Fault::Tear(n) => ("killed within", n),
+        Fault::Fail(n, ENOSPC) => ("disk full at", n),
+        Fault::Fail(n, _) => ("disk broken at", n),
+        other => return format!("{other:?}"),
+    };
+    let call = made.get(n - 1).map_or("nothing, the life was shorter", |call| call.name.as_str());
+    format!("{kind} {call}")
+}
