@@ -5,6 +5,7 @@
  *   CALLS_DIR    the directory; calls elsewhere are not touched
  *   CALLS_LOG    a file that gets a line "number call path" for each, before it is made
  *   CALLS_ONLY   one call (such as fdatasync) that is numbered alone
+ *   CALLS_END    files whose paths end like this are numbered alone
  *   CALLS_AT     the first number that something happens to
  *   CALLS_UNTIL  the last such number; the first one alone where it is not set
  *   CALLS_DO     before: die instead of it; after: die after it; torn: die after half of the bytes;
@@ -29,7 +30,7 @@
 
 enum act { NOTHING, BEFORE, AFTER, TORN, FAIL, DELAY };
 
-static const char *dir, *only;
+static const char *dir, *only, *end;
 static size_t dir_len;
 static long at, until, value;
 static enum act act;
@@ -42,6 +43,7 @@ __attribute__((constructor)) static void read_settings(void) {
     if (!dir) return;
     dir_len = strlen(dir);
     only = getenv("CALLS_ONLY");
+    end = getenv("CALLS_END");
     at = number ? atol(number) : 0;
     until = last ? atol(last) : at;
     value = getenv("CALLS_VALUE") ? atol(getenv("CALLS_VALUE")) : EIO;
@@ -57,9 +59,14 @@ static void die(void) {
     for (;;) pause();
 }
 
+static int ends(const char *path) {
+    size_t length = strlen(path), wanted = strlen(end);
+    return length >= wanted && !strcmp(path + length - wanted, end);
+}
+
 /* What shall happen to this call of this path. */
 static enum act meet(const char *call, const char *path) {
-    if (!dir || strncmp(path, dir, dir_len) || (only && strcmp(only, call))) return NOTHING;
+    if (!dir || strncmp(path, dir, dir_len) || (only && strcmp(only, call)) || (end && !ends(path))) return NOTHING;
     long number = atomic_fetch_add(&calls, 1) + 1;
     char line[PATH_MAX + 64];
     int length = snprintf(line, sizeof line, "%ld %s %s\n", number, call, path + dir_len);

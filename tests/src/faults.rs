@@ -17,9 +17,9 @@ pub enum Fault {
     Tear(usize),
     /// Call number n fails with this error number.
     Fail(usize, i32),
-    /// From call number n on all fail with this error number.
-    FailFrom(usize, i32),
-    /// Each `fdatasync` takes this many milliseconds longer.
+    /// Sync number n of the log fails with this error number.
+    FailSync(usize, i32),
+    /// Each sync of the log takes this many milliseconds longer.
     SlowSync(u64),
 }
 
@@ -35,8 +35,7 @@ impl Fault {
             Self::KillBefore(n) => ("before", n, n, 0),
             Self::KillAfter(n) => ("after", n, n, 0),
             Self::Tear(n) => ("torn", n, n, 0),
-            Self::Fail(n, error) => ("fail", n, n, error.into()),
-            Self::FailFrom(n, error) => ("fail", n, usize::MAX >> 1, error.into()),
+            Self::Fail(n, error) | Self::FailSync(n, error) => ("fail", n, n, error.into()),
             Self::SlowSync(ms) => ("delay", 1, usize::MAX >> 1, i64::try_from(ms).unwrap_or(i64::MAX)),
         };
         let mut variables = vec![
@@ -45,8 +44,8 @@ impl Fault {
             ("CALLS_UNTIL", until.to_string()),
             ("CALLS_VALUE", value.to_string()),
         ];
-        if let Self::SlowSync(_) = self {
-            variables.push(("CALLS_ONLY", "fdatasync".to_owned()));
+        if let Self::SlowSync(_) | Self::FailSync(..) = self {
+            variables.extend([("CALLS_ONLY", "fdatasync".to_owned()), ("CALLS_END", ".log".to_owned())]);
         }
         variables
     }

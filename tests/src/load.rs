@@ -96,26 +96,39 @@ pub fn check(server: &Server, series: &[Sent], cycle: usize) {
 /// # Panics
 /// Something is missing or doubled, or the server answers with an error.
 pub fn check_unless_gone(url: &str, series: &[Sent], cycle: usize) -> reqwest::Result<()> {
-    let query = format!("{url}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max");
-    let answer = reqwest::blocking::get(query)?;
-    let (status, body) = (answer.status(), answer.text()?);
-    assert_eq!(status, StatusCode::OK, "cycle {cycle}: {body}");
-    let answer: Value = serde_json::from_str(&body).expect("JSON");
-    let mut found: BTreeMap<String, (f64, f64, f64)> = BTreeMap::new();
-    for entry in answer["series"].as_array().unwrap_or_else(|| panic!("{body}")) {
-        let points = entry["points"].as_array().expect("points");
-        assert_eq!(points.len(), 1, "one bucket holds all");
-        let number = |name: &str| points[0][name].as_f64().expect("a number");
-        let device = entry["tags"]["device_id"].as_str().expect("a device").to_owned();
-        found.insert(device, (number("count"), number("sum"), number("max")));
-    }
+    // What is acknowledged while the server answers need not be in the answer.
+    let promised: Vec<i64> = series.iter().map(Sent::acked).collect();
+    let found = found(url)?;
     for (i, sent) in series.iter().enumerate() {
         let (count, sum, max) = found.get(&format!("d{i}")).copied().unwrap_or((0.0, 0.0, -1.0));
-        assert!(count >= sent.acked() as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
+        assert!(count >= promised[i] as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
         let most = sent.sent.load(Ordering::SeqCst);
         assert!(count <= most as f64, "cycle {cycle}: series {i} has too many: {count} of {sent:?}");
         assert_eq!(max, count - 1.0, "cycle {cycle}: series {i} has a hole: {sent:?}");
         assert_eq!(sum, count * (count - 1.0) / 2.0, "cycle {cycle}: series {i} counts something twice");
     }
     Ok(())
+}
+
+/// Count, sum and maximum of each series, by device.
+///
+/// # Errors
+/// The server is gone.
+///
+/// # Panics
+/// It answers with an error.
+pub fn found(url: &str) -> reqwest::Result<BTreeMap<String, (f64, f64, f64)>> {
+    let query = format!("{url}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max");
+    let answer = reqwest::blocking::get(query)?;
+    let (status, body) = (answer.status(), answer.text()?);
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    let entry = |entry: &Value| {
+        let points = entry["points"].as_array().expect("points");
+        assert_eq!(points.len(), 1, "one bucket holds all");
+        let number = |name: &str| points[0][name].as_f64().expect("a number");
+        let device = entry["tags"]["device_id"].as_str().expect("a device").to_owned();
+        (device, (number("count"), number("sum"), number("max")))
+    };
+    Ok(answer["series"].as_array().unwrap_or_else(|| panic!("{body}")).iter().map(entry).collect())
 }

@@ -44,10 +44,10 @@ pub fn serve(dir: &Path, more: &[&str]) -> Command {
 pub fn faults_of(dir: &Path, more: &[&str]) -> Vec<String> {
     let checked =
         Command::new(binary()).arg("check").arg("--data-dir").arg(dir).args(more).output().expect("weir runs");
-    let told = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
-    let told = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
-    let left_behind = |line: &&str| line.starts_with("ok:") || line.contains("a crash left it behind");
-    told.filter(|line| !left_behind(line)).map(str::to_owned).collect()
+    let (told, errors) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
+    let findings = findings.filter(|line| !line.starts_with("ok:") && !line.contains("a crash left it behind"));
+    findings.chain(errors.lines().filter(|line| line.starts_with("error:"))).map(str::to_owned).collect()
 }
 
 impl Server {
