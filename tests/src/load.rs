@@ -33,6 +33,11 @@ impl Sent {
         self.acked.store(acked, Ordering::SeqCst);
     }
 
+    /// The same where no more than so many acknowledgements count.
+    pub fn promised(&self, acked: i64) -> Self {
+        Self { acked: AtomicI64::new(acked), sent: AtomicI64::new(self.sent.load(Ordering::SeqCst)) }
+    }
+
     /// Sends the next `readings` after those that were acknowledged: acknowledged, or the status that refused them. What
     /// has no answer is sent again by the next call: identities make that harmless.
     ///
