@@ -3,11 +3,11 @@
  * not left to strace: that counts the calls of each thread apart.
  *
  *   CALLS_DIR    the directory; calls elsewhere are not touched
- *   CALLS_LOG    a file that gets a line "number call path" for each, before it is made
- *   CALLS_ONLY   one call (such as fdatasync) that is numbered alone
- *   CALLS_END    files whose paths end like this are numbered alone
- *   CALLS_AT     the first number that something happens to
- *   CALLS_UNTIL  the last such number; the first one alone where it is not set
+ *   CALLS_LOG    a file that gets a line "number call path" for each, before it is made; "number! ..." where something happens
+ *   CALLS_ONLY   something happens to this call alone (such as fdatasync)
+ *   CALLS_END    something happens to calls of files alone whose paths end like this
+ *   CALLS_AT     the first of these calls that something happens to: 1 is the first of all
+ *   CALLS_UNTIL  the last of them; the first one alone where it is not set
  *   CALLS_DO     before: die instead of it; after: die after it; torn: die after half of the bytes;
  *                     fail: answer the error CALLS_VALUE; delay: wait CALLS_VALUE milliseconds first
  */
@@ -35,7 +35,7 @@ static size_t dir_len;
 static long at, until, value;
 static enum act act;
 static int trace = -1;
-static atomic_long calls;
+static atomic_long calls, turns;
 
 __attribute__((constructor)) static void read_settings(void) {
     const char *text = getenv("CALLS_DO"), *number = getenv("CALLS_AT"), *last = getenv("CALLS_UNTIL");
@@ -66,12 +66,14 @@ static int ends(const char *path) {
 
 /* What shall happen to this call of this path. */
 static enum act meet(const char *call, const char *path) {
-    if (!dir || strncmp(path, dir, dir_len) || (only && strcmp(only, call)) || (end && !ends(path))) return NOTHING;
-    long number = atomic_fetch_add(&calls, 1) + 1;
+    if (!dir || strncmp(path, dir, dir_len)) return NOTHING;
+    int meant = act && (!only || !strcmp(only, call)) && (!end || ends(path));
+    long number = atomic_fetch_add(&calls, 1) + 1, turn = meant ? atomic_fetch_add(&turns, 1) + 1 : 0;
+    int happens = meant && at <= turn && turn <= until;
     char line[PATH_MAX + 64];
-    int length = snprintf(line, sizeof line, "%ld %s %s\n", number, call, path + dir_len);
+    int length = snprintf(line, sizeof line, "%ld%s %s %s\n", number, happens ? "!" : "", call, path + dir_len);
     if (trace >= 0 && length > 0) (void)!syscall(SYS_write, trace, line, (size_t)length);
-    if (!act || number < at || number > until) return NOTHING;
+    if (!happens) return NOTHING;
     if (act == DELAY) {
         struct timespec pause = {value / 1000, value % 1000 * 1000000};
         nanosleep(&pause, NULL);

@@ -46,7 +46,15 @@ impl FileSystem {
         // What ext4 keeps back for root would be free for a server that a test starts as root.
         let more: &[&str] = if kind == "ext4" { &["-m", "0"] } else { &[] };
         run(&format!("mkfs.{kind}"), &[more, &["-q", text(&image)]].concat())?;
-        Self::mounted(dir, vec!["-o".to_owned(), "loop".to_owned(), text(&image).to_owned()])
+        Self::of_image(&image, dir)
+    }
+
+    /// The one in this file, mounted below `dir`.
+    ///
+    /// # Errors
+    /// It can't be mounted.
+    pub fn of_image(image: &Path, dir: &Path) -> Result<Self, String> {
+        Self::mounted(dir, vec!["-o".to_owned(), "loop".to_owned(), text(image).to_owned()])
     }
 
     /// A new one in memory, of this size (MiB), for so many files.
@@ -60,7 +68,7 @@ impl FileSystem {
 
     fn mounted(dir: &Path, source: Vec<String>) -> Result<Self, String> {
         let point = dir.join("mounted");
-        std::fs::create_dir(&point).map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(&point).map_err(|error| error.to_string())?;
         let mut made = Self { point, source, mounted: false };
         made.mount()?;
         Ok(made)
@@ -94,6 +102,15 @@ impl FileSystem {
         run("xfs_io", &["-x", "-c", "shutdown", text(&self.point)]).expect("the file system is shut down");
     }
 
+    /// Bytes free on it.
+    ///
+    /// # Panics
+    /// It is not mounted.
+    pub fn free(&self) -> u64 {
+        let told = rustix::fs::statvfs(&self.point).expect("mounted");
+        told.f_bavail * told.f_frsize
+    }
+
     /// Fills it with a file until so many bytes are free; returns the file.
     ///
     /// # Panics
@@ -101,11 +118,10 @@ impl FileSystem {
     pub fn fill(&self, free: u64) -> PathBuf {
         let filler = self.point.join("filler");
         let mut file = File::create(&filler).expect("created");
-        let told = || rustix::fs::statvfs(&self.point).expect("mounted");
         // Big pieces, then small ones, up to the last.
         for piece in [1 << 20, 4096, 1] {
             let piece = vec![0xa5; piece];
-            while told().f_bavail * told().f_frsize >= free + piece.len() as u64 {
+            while self.free() >= free + piece.len() as u64 {
                 if file.write_all(&piece).and_then(|()| file.sync_data()).is_err() {
                     break;
                 }

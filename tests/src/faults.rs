@@ -58,6 +58,8 @@ pub struct Call {
     pub name: String,
     /// The file, below the directory.
     pub path: String,
+    /// Whether something happened to it.
+    pub hit: bool,
 }
 
 /// The library, built for this test.
@@ -92,8 +94,9 @@ impl Calls {
         let text = std::fs::read_to_string(log).unwrap_or_default();
         let call = |line: &str| -> Option<(usize, Call)> {
             let mut words = line.splitn(3, ' ');
-            let number = words.next()?.parse().ok()?;
-            Some((number, Call { name: words.next()?.to_owned(), path: words.next()?.to_owned() }))
+            let number = words.next()?;
+            let (hit, number) = (number.ends_with('!'), number.trim_end_matches('!').parse().ok()?);
+            Some((number, Call { name: words.next()?.to_owned(), path: words.next()?.to_owned(), hit }))
         };
         let mut calls: Vec<(usize, Call)> = text.lines().filter_map(call).collect();
         calls.sort_by_key(|(number, _)| *number);

@@ -4,12 +4,11 @@
 //!
 //! It needs root, nbdkit with its Python plugin, nbdfuse and loop devices; without them it says so and checks nothing.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use tests::blocks::{BlockDisk, Written};
-use tests::disks::{run, text};
+use tests::blocks::BlockDisk;
+use tests::disks::FileSystem;
 use tests::load::{Sent, check, request_recompute};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of};
@@ -69,29 +68,19 @@ fn what_was_acknowledged_survives_any_part_of_what_was_not_flushed() {
         let (promises, moments) = load(&disk, &series);
         (promises, moments, disk.written())
     };
-    let mut seen = 0;
-    look_at_cuts(&written, moments, states, dir.path(), |point, moment| {
+    let (mut seen, mut random) = (0, fastrand::Rng::with_seed(31));
+    written.cuts(moments, states, dir.path(), &mut random, |image, moment| {
+        let mut left = FileSystem::of_image(image, dir.path()).expect("its journal makes it whole");
         let promised = promises.iter().rev().find(|(when, _)| *when <= moment).map_or([0, 0], |(_, acked)| *acked);
         let kept = [series[0].promised(promised[0]), series[1].promised(promised[1])];
-        let data = point.join("data");
+        let data = left.point.join("data");
         let server = Server::start(&data, &SETTINGS).unwrap_or_else(|error| panic!("cut at {moment}: {error:#}"));
         check(&server, &kept, seen);
         server.kill().expect("killed");
         assert_eq!(faults_of(&data, &[]), [""; 0], "cut at {moment}");
+        left.unmount();
         seen += 1;
     });
     eprintln!("{seen} states of a disk, {} acknowledgements", promises.len());
     assert_eq!(seen, states);
-}
-
-/// Mounts what each cut left.
-fn look_at_cuts(written: &Written, moments: (u64, u64), states: usize, dir: &Path, mut look: impl FnMut(&Path, u64)) {
-    let point = dir.join("cut");
-    std::fs::create_dir(&point).expect("created");
-    let mut random = fastrand::Rng::with_seed(31);
-    written.cuts(moments, states, dir, &mut random, |image, moment| {
-        run("mount", &["-o", "loop", text(image), text(&point)]).expect("its journal makes it whole");
-        look(&point, moment);
-        run("umount", &[text(&point)]).expect("nobody uses it any more");
-    });
 }

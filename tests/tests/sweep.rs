@@ -39,7 +39,7 @@ fn fallible_life(calls: &Calls, dir: &Path, fault: Fault, series: &Series) -> (V
             let told = server.log();
             assert!(!told.contains("panicked"), "{told}");
             match (lived, fault) {
-                (Ok(met), Fault::Fail(n, _)) if n % 2 == 0 => {
+                (Ok(met), Fault::Fail(n, _) | Fault::FailSync(n, _)) if n % 2 == 0 => {
                     server.kill().expect("killed");
                     Some(met)
                 }
@@ -55,8 +55,8 @@ fn fallible_life(calls: &Calls, dir: &Path, fault: Fault, series: &Series) -> (V
 fn survive(calls: &Calls, fault: Fault) -> Vec<Call> {
     let (dir, series) = (scratch(), Series::default());
     let (made, met) = fallible_life(calls, dir.path(), fault, &series);
-    if let Fault::Fail(n, _) = fault {
-        never_written_again(&made, n, met.as_ref());
+    if !fault.kills() {
+        never_written_again(&made, met.as_ref());
     }
     let data = dir.path().join("data");
     let server = Server::start(&data, &SETTINGS).expect("it starts again");
@@ -68,31 +68,51 @@ fn survive(calls: &Calls, fault: Fault) -> Vec<Call> {
 }
 
 /// LOG-3: a segment whose write or sync failed is left alone for ever, and what it should have held was refused.
-fn never_written_again(made: &[Call], n: usize, met: Option<&Met>) {
-    let Some(failed) = made.get(n - 1).filter(|call| call.path.ends_with(".log")) else { return };
-    let again = made[n..].iter().position(|call| call.path == failed.path && call.name != "unlink");
-    if let Some(again) = again {
+fn never_written_again(made: &[Call], met: Option<&Met>) {
+    let Some(at) = made.iter().position(|call| call.hit && is_of_log(call)) else { return };
+    let (failed, later) = (&made[at], &made[at + 1..]);
+    if let Some(again) = later.iter().find(|call| call.path == failed.path && call.name != "unlink") {
         // Made anew from nothing: the number is free, as no acknowledged reading is in the file.
-        assert_eq!(made[n + again].name, "open", "{failed:?} failed, then {:?}", &made[n..=n + again]);
+        assert_eq!(again.name, "open", "{failed:?} failed, then it was written again");
     }
     if failed.name == "fdatasync" {
         assert!(met.is_none_or(|met| !met.refused.is_empty()), "{failed:?} failed and nobody was refused: {met:?}");
     }
 }
 
-/// The faults of the sweep over `total` calls: all, or so many, spread over calls and kinds.
-fn faults(total: usize) -> Vec<Fault> {
-    let kinds: [fn(usize) -> Fault; 5] =
-        [Fault::KillBefore, Fault::KillAfter, Fault::Tear, |n| Fault::Fail(n, ENOSPC), |n| Fault::Fail(n, EIO)];
+fn is_of_log(call: &Call) -> bool {
+    call.path.ends_with(".log")
+}
+
+const KINDS: [fn(usize) -> Fault; 5] =
+    [Fault::KillBefore, Fault::KillAfter, Fault::Tear, |n| Fault::Fail(n, ENOSPC), |n| Fault::Fail(n, EIO)];
+
+/// The faults of the sweep over these calls: all, or each sync of the log that fails and so many more, in turn one of each
+/// kind of call (its name and the part of the data directory).
+fn faults(made: &[Call]) -> Vec<Fault> {
+    let syncs = made.iter().filter(|call| is_of_log(call) && call.name == "fdatasync").count();
+    let mut faults: Vec<Fault> = (1..=syncs).map(|n| Fault::FailSync(n, EIO)).collect();
     let points = match std::env::var("WEIR_SWEEP").as_deref() {
-        Ok("all") => return (1..=total).flat_map(|n| kinds.map(|kind| kind(n))).collect(),
+        Ok("all") => {
+            faults.extend((1..=made.len()).flat_map(|n| KINDS.map(|kind| kind(n))));
+            return faults;
+        }
         Ok(points) => points.parse().expect("WEIR_SWEEP is a number or `all`"),
         Err(_) => POINTS,
     };
-    // One of each stretch, with a place in it that differs from kind to kind.
-    let mut random = fastrand::Rng::with_seed(points as u64);
-    let at = |i: usize, random: &mut fastrand::Rng| 1 + (i * total + random.usize(0..total)) / points;
-    (0..points).map(|i| kinds[i % kinds.len()](at(i, &mut random))).collect()
+    let mut alike: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (n, call) in (1..).zip(made) {
+        let part = call.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        alike.entry((&call.name, part)).or_default().push(n);
+    }
+    let (alike, mut random) = (Vec::from_iter(alike.into_values()), fastrand::Rng::with_seed(points as u64));
+    let point = |i: usize, random: &mut fastrand::Rng| {
+        let numbers = &alike[i % alike.len()];
+        // Each round over the calls begins with another kind.
+        KINDS[(i + i / alike.len()) % KINDS.len()](numbers[random.usize(..numbers.len())])
+    };
+    faults.extend((0..points).map(|i| point(i, &mut random)));
+    faults
 }
 
 #[test]
@@ -108,7 +128,7 @@ fn what_was_acknowledged_survives_a_fault_at_any_call() {
     for name in ["open", "mkdir", "write", "pwrite", "fsync", "fdatasync", "linkat", "unlink", "ftruncate"] {
         assert!(made.iter().any(|call| call.name == name), "no life without {name}");
     }
-    let faults = faults(made.len());
+    let faults = faults(&made);
     let next = AtomicUsize::new(0);
     let (met, failed) = (Mutex::new(BTreeMap::<String, usize>::new()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -129,14 +149,13 @@ fn what_was_acknowledged_survives_a_fault_at_any_call() {
 
 /// The kind of a fault and what it met.
 fn describe(fault: Fault, made: &[Call]) -> String {
-    let (kind, n) = match fault {
-        Fault::KillBefore(n) => ("killed before", n),
-        Fault::KillAfter(n) => ("killed after", n),
-        Fault::Tear(n) => ("killed within", n),
-        Fault::Fail(n, ENOSPC) => ("disk full at", n),
-        Fault::Fail(n, _) => ("disk broken at", n),
-        other => return format!("{other:?}"),
+    let kind = match fault {
+        Fault::KillBefore(_) => "killed before",
+        Fault::KillAfter(_) => "killed after",
+        Fault::Tear(_) => "killed within",
+        Fault::Fail(_, ENOSPC) => "disk full at",
+        _ => "disk broken at",
     };
-    let call = made.get(n - 1).map_or("nothing, the life was shorter", |call| call.name.as_str());
+    let call = made.iter().find(|call| call.hit).map_or("nothing, the life was shorter", |call| call.name.as_str());
     format!("{kind} {call}")
 }
