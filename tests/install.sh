@@ -1,13 +1,25 @@
 #!/bin/sh
 # Installs from Debian what tests need beside the toolchain. Where it can't, the tests that need it say that they were skipped.
 set -eu
-if command -v openssl >/dev/null && command -v xfs_io >/dev/null && command -v mkfs.xfs >/dev/null && command -v mkfs.ext4 >/dev/null; then
-    exit 0
-fi
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "not installed: xfsprogs, e2fsprogs, openssl (apt-get install as root); power cuts, TLS are not tested" >&2
-    exit 0
-fi
-apt-get update -qq || true
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends xfsprogs e2fsprogs mount openssl >/dev/null ||
-    echo "xfsprogs, e2fsprogs and openssl can't be installed; power cuts, TLS are not tested" >&2
+
+# Installs packages where one of these programs is missing, and says what is not tested otherwise.
+need() {
+    programs=$1 packages=$2 untested=$3 missing=""
+    for program in $programs; do
+        command -v "$program" >/dev/null || missing="$missing $program"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "not installed: $packages (apt-get install as root); not tested: $untested" >&2
+        return 0
+    fi
+    apt-get update -qq || true
+    # shellcheck disable=SC2086 # several packages
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null ||
+        echo "can't be installed: $packages; not tested: $untested" >&2
+}
+
+need "cc" "gcc libc6-dev" "calls that fail"
+need "xfs_io mkfs.xfs mkfs.ext4 mount" "xfsprogs e2fsprogs mount" "power cuts and full disks"
+need "nbdkit nbdfuse fusermount3" "nbdkit nbdkit-plugin-python libnbd-bin fuse3" "power cuts block by block"
+need "openssl" "openssl" "TLS"

@@ -338,13 +338,20 @@ impl BatchLayer {
 
     /// Follows schedules and runs jobs until dropped. Wakes on [`Self::wake_runner`] and every `pause`.
     pub async fn run_forever(&self, pause: Duration) {
+        let mut stumbled = false;
         loop {
             let worked = async {
+                if stumbled {
+                    // The end of a job may not have been noted, and only one at a time runs here: none runs now.
+                    self.inner.catalog.requeue_running(self.inner.components.clock.now()).await?;
+                }
                 self.queue_due().await?;
                 while self.run_next().await?.is_some() {}
                 self.collect_garbage().await
             };
-            if let Err(error) = worked.await {
+            let worked = worked.await;
+            stumbled = worked.is_err();
+            if let Err(error) = worked {
                 tracing::warn!(%error, "the batch runner stumbled; it goes on");
             }
             // Either is a reason to look again.

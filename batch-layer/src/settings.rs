@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use schemas::Resolution;
 
+use crate::store;
+
 /// Settings of the batch layer.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The directory of history, where it lies on a disk of this machine.
+    pub fn history_dir(&self) -> Option<PathBuf> {
+        store::local_dir(&self.history)
+    }
+
     /// The defaults for a data directory: the catalog in it, history in its folder `history`.
     pub fn new(dir: PathBuf) -> Self {
         Self {

@@ -36,6 +36,15 @@ pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>> {
     }
 }
 
+/// The directory that `url` names, where it names one.
+pub(crate) fn local_dir(url: &str) -> Option<std::path::PathBuf> {
+    match url.split_once("://") {
+        None => Some(url.into()),
+        Some(("file", _)) => local_path(url).ok(),
+        Some(_) => None,
+    }
+}
+
 fn local_path(url: &str) -> Result<std::path::PathBuf> {
     let refused = || Error::Refused(format!("{url:?} is not a URL of a directory such as file:///var/lib/weir"));
     Url::parse(url).map_err(|_| refused())?.to_file_path().map_err(|()| refused())

@@ -26,6 +26,9 @@ pub enum Error {
         /// When to try again.
         retry_after_s: u64,
     },
+    /// The disk has no room for more; the reason is meant for the asker.
+    #[error("{0}")]
+    Full(String),
     /// Stored bytes are not what was written: nothing is answered from them. What is damaged is logged, not told.
     #[error("{0}")]
     Corrupt(String),
@@ -64,6 +67,7 @@ impl From<speed_layer::Error> for Error {
             speed_layer::Error::Overloaded { reason, retry_after_s } => {
                 Self::Overloaded { reason: reason.to_owned(), retry_after_s }
             }
+            full @ speed_layer::Error::Full => Self::Full(full.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }

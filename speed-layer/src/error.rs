@@ -1,5 +1,6 @@
 //! What can go wrong with readings on their way in, by what a caller can do about it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// An error of the speed layer.
@@ -16,6 +17,9 @@ pub enum Error {
         /// When to try again.
         retry_after_s: u64,
     },
+    /// The disk has no room for more, or only what is kept free for flushes and deletions; nothing was acknowledged.
+    #[error("the disk is full: nothing more is taken until it has room")]
+    Full,
     /// The log could not make it durable; nothing was acknowledged.
     #[error("the log failed: {0}")]
     Log(String),
@@ -47,6 +51,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = |kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        matches!(self, Self::Full) || matches!(self, Self::Io { source, .. } if full(source.kind()))
+    }
+
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         Self::Io { what: what.into(), source }
     }

@@ -19,6 +19,7 @@ use crate::flush::HistorySink;
 use crate::log::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::room::Room;
 use crate::settings::Settings;
 use crate::shard::{Folded, SpeedState, StateSettings};
 use crate::spellings::{SeriesRef, Spelled, Spellings};
@@ -41,6 +42,8 @@ pub struct Components {
     pub metrics: Metrics,
     /// Is told of gaps in the commit order.
     pub gaps: Arc<dyn GapHook>,
+    /// The disks that data lies on.
+    pub room: Arc<Room>,
 }
 
 /// What history knows at the start.
@@ -188,8 +191,7 @@ impl SpeedLayer {
         let replayed = replay_into(&shared, &dir)?;
         let log_settings =
             LogSettings { dir, segment_bytes: settings.segment_bytes.max(1 << 16), durability: settings.durability };
-        let parts = (components.metrics.clone(), Arc::clone(&components.gaps), Arc::clone(&components.clock));
-        let (log, thread) = spawn(log_settings, replayed, Applier(Arc::clone(&shared)), parts)?;
+        let (log, thread) = spawn(log_settings, replayed, Applier(Arc::clone(&shared)), components.clone())?;
         Ok(Self {
             shared,
             log: Arc::new(RwLock::new(Some(log))),
@@ -212,12 +214,13 @@ impl SpeedLayer {
     /// Makes readings durable and visible. Quarantined ones are durable, too.
     ///
     /// # Errors
-    /// Overload, too many series, a failed log. Rows of a batch with more than 2^19 may then be kept in part.
+    /// Overload, too many series, a full disk, a failed log. Rows of a batch with more than 2^19 may then be kept in part.
     pub async fn append(&self, rows: Rows) -> Result<Appended> {
         let readings = rows.series.len() as u64;
         if rows.series.is_empty() {
             return Ok(Appended { readings: 0, position: self.shared.read().position() });
         }
+        self.components.room.check()?;
         self.check_memory()?;
         let bytes = u32::try_from((rows.series.len() * 24).min(WAITING_BYTES)).expect("bounded");
         let overloaded = Error::Overloaded { reason: "too many readings wait for the log", retry_after_s: 1 };
@@ -294,6 +297,18 @@ impl SpeedLayer {
         self.shared.metrics.hot_readings.set(i64::try_from(state.hot_readings()).unwrap_or(i64::MAX));
         self.shared.metrics.epochs.set(i64::try_from(state.sealed().count()).unwrap_or(i64::MAX));
         self.shared.metrics.series.set(i64::try_from(self.shared.registry.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Looks how much room there is on the disks; ingest stops where too little is left. It may block.
+    pub fn look_at_disks(&self) {
+        self.components.room.look();
+        let free = self.components.room.free().and_then(|free| i64::try_from(free).ok());
+        self.shared.metrics.disk_free.set(free.unwrap_or(i64::MAX));
+    }
+
+    /// The disks that data lies on.
+    pub fn room(&self) -> &Room {
+        &self.components.room
     }
 
     /// Releases readings that history has and that are old enough.

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub sync_seconds: Histogram,
     /// Failed writes or syncs of the log.
     pub log_failures: Counter,
+    /// Bytes free on the fullest disk.
+    pub disk_free: Gauge,
     /// Readings in memory.
     pub hot_readings: Gauge,
     /// Series known.
@@ -63,6 +65,7 @@ impl Metrics {
             frames: Counter::default(),
             sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             log_failures: Counter::default(),
+            disk_free: Gauge::default(),
             hot_readings: Gauge::default(),
             series: Gauge::default(),
             epochs: Gauge::default(),
@@ -88,6 +91,7 @@ impl Metrics {
         speed.register("log_frames", "Frames appended to the log", metrics.frames.clone());
         speed.register("log_sync_seconds", "Time of a log sync", metrics.sync_seconds.clone());
         speed.register("log_failures", "Failed writes or syncs of the log", metrics.log_failures.clone());
+        speed.register("disk_free_bytes", "Bytes free on the fullest disk of the data", metrics.disk_free.clone());
         speed.register("hot_readings", "Readings in memory", metrics.hot_readings.clone());
         speed.register("series", "Series known", metrics.series.clone());
         speed.register("epochs", "Sealed epochs in memory", metrics.epochs.clone());

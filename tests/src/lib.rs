@@ -1,7 +1,11 @@
 //! What the tests of the whole share: a clock that stands still, gaps that can be armed, an oracle that simply counts,
 //! and a driver that leads the real engine through random lives.
 
+pub mod blocks;
+pub mod disks;
+pub mod faults;
 pub mod law;
+pub mod life;
 pub mod load;
 pub mod oracle;
 pub mod parts;

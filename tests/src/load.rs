@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use reqwest::StatusCode;
+use reqwest::blocking::Client;
 use serde_json::Value;
 
 use crate::server::Server;
@@ -31,21 +33,44 @@ impl Sent {
         self.acked.store(acked, Ordering::SeqCst);
     }
 
-    /// Sends batches until `stop` is set or the server is gone or refuses one; then why. A batch without an answer is sent
-    /// again by the next load: identities make that harmless.
-    pub fn load(&self, url: &str, series: usize, stop: &AtomicBool) -> Option<reqwest::StatusCode> {
-        let client = reqwest::blocking::Client::new();
+    /// The same where no more than so many acknowledgements count.
+    pub fn promised(&self, acked: i64) -> Self {
+        Self { acked: AtomicI64::new(acked), sent: AtomicI64::new(self.sent.load(Ordering::SeqCst)) }
+    }
+
+    /// Sends the next `readings` after those that were acknowledged: acknowledged, or the status that refused them. What
+    /// has no answer is sent again by the next call: identities make that harmless.
+    ///
+    /// # Errors
+    /// The server is gone.
+    ///
+    /// # Panics
+    /// A refusal has not the form that clients are promised.
+    pub fn send(&self, client: &Client, url: &str, series: usize, readings: i64) -> reqwest::Result<StatusCode> {
+        let acked = self.acked();
+        let rows: String =
+            (acked..acked + readings).map(|n| format!("load,d{series},{},{n}\n", START_MS + n * 250)).collect();
+        self.sent.fetch_max(acked + readings, Ordering::SeqCst);
+        let request = client.post(format!("{url}/v1/readings")).header("content-type", "text/csv");
+        let answer = request.body(format!("metric,device_id,timestamp,value\n{rows}")).send()?;
+        let status = answer.status();
+        if status.is_success() {
+            self.acked.fetch_add(readings, Ordering::SeqCst);
+        } else if status.is_server_error() {
+            let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            assert_eq!(header("content-type").as_deref(), Some("application/problem+json"), "{status}");
+            assert!(header("retry-after").is_some(), "{status} without Retry-After");
+        }
+        Ok(status)
+    }
+
+    /// Sends batches until `stop` is set or the server is gone or refuses one; then why.
+    pub fn load(&self, url: &str, series: usize, stop: &AtomicBool) -> Option<StatusCode> {
+        let client = Client::new();
         while !stop.load(Ordering::SeqCst) {
-            let acked = self.acked();
-            let lines: String = (acked..acked + BATCH)
-                .map(|n| format!("load,device_id=d{series} value={n} {}\n", START_MS + n * 250))
-                .collect();
-            self.sent.fetch_max(acked + BATCH, Ordering::SeqCst);
-            match client.post(format!("{url}/api/v2/write?precision=ms")).body(lines).send() {
-                Ok(answer) if answer.status().as_u16() == 204 => {
-                    self.acked.fetch_add(BATCH, Ordering::SeqCst);
-                }
-                Ok(answer) => return Some(answer.status()),
+            match self.send(&client, url, series, BATCH) {
+                Ok(status) if status.is_success() => {}
+                Ok(status) => return Some(status),
                 Err(_) => return None,
             }
         }
@@ -55,7 +80,7 @@ impl Sent {
 
 /// Asks for a recompute of everything.
 pub fn request_recompute(url: &str) {
-    let client = reqwest::blocking::Client::new();
+    let client = Client::new();
     // The server may be gone before it answers.
     drop(client.post(format!("{url}/v1/jobs")).json(&serde_json::json!({"kind": "recompute"})).send());
 }
@@ -63,25 +88,52 @@ pub fn request_recompute(url: &str) {
 /// Of each series: all that was acknowledged, nothing that was never sent, nothing twice.
 ///
 /// # Panics
-/// Something is missing or doubled.
+/// Something is missing or doubled, or there is no answer.
 pub fn check(server: &Server, series: &[Sent], cycle: usize) {
-    let query = format!("{}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max", server.url);
-    let body = reqwest::blocking::get(query).and_then(|r| r.text()).expect("answered");
-    let answer: Value = serde_json::from_str(&body).expect("JSON");
-    let mut found: BTreeMap<String, (f64, f64, f64)> = BTreeMap::new();
-    for entry in answer["series"].as_array().unwrap_or_else(|| panic!("{body}")) {
-        let points = entry["points"].as_array().expect("points");
-        assert_eq!(points.len(), 1, "one bucket holds all");
-        let number = |name: &str| points[0][name].as_f64().expect("a number");
-        let device = entry["tags"]["device_id"].as_str().expect("a device").to_owned();
-        found.insert(device, (number("count"), number("sum"), number("max")));
-    }
+    check_unless_gone(&server.url, series, cycle).expect("answered");
+}
+
+/// The same where the server may be gone.
+///
+/// # Errors
+/// It is.
+///
+/// # Panics
+/// Something is missing or doubled, or the server answers with an error.
+pub fn check_unless_gone(url: &str, series: &[Sent], cycle: usize) -> reqwest::Result<()> {
+    // What is acknowledged while the server answers need not be in the answer.
+    let promised: Vec<i64> = series.iter().map(Sent::acked).collect();
+    let found = found(url)?;
     for (i, sent) in series.iter().enumerate() {
         let (count, sum, max) = found.get(&format!("d{i}")).copied().unwrap_or((0.0, 0.0, -1.0));
-        assert!(count >= sent.acked() as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
+        assert!(count >= promised[i] as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
         let most = sent.sent.load(Ordering::SeqCst);
         assert!(count <= most as f64, "cycle {cycle}: series {i} has too many: {count} of {sent:?}");
         assert_eq!(max, count - 1.0, "cycle {cycle}: series {i} has a hole: {sent:?}");
         assert_eq!(sum, count * (count - 1.0) / 2.0, "cycle {cycle}: series {i} counts something twice");
     }
+    Ok(())
+}
+
+/// Count, sum and maximum of each series, by device.
+///
+/// # Errors
+/// The server is gone.
+///
+/// # Panics
+/// It answers with an error.
+pub fn found(url: &str) -> reqwest::Result<BTreeMap<String, (f64, f64, f64)>> {
+    let query = format!("{url}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max");
+    let answer = reqwest::blocking::get(query)?;
+    let (status, body) = (answer.status(), answer.text()?);
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    let entry = |entry: &Value| {
+        let points = entry["points"].as_array().expect("points");
+        assert_eq!(points.len(), 1, "one bucket holds all");
+        let number = |name: &str| points[0][name].as_f64().expect("a number");
+        let device = entry["tags"]["device_id"].as_str().expect("a device").to_owned();
+        (device, (number("count"), number("sum"), number("max")))
+    };
+    Ok(answer["series"].as_array().unwrap_or_else(|| panic!("{body}")).iter().map(entry).collect())
 }

@@ -29,6 +29,30 @@ pub struct Server {
     pub url: String,
 }
 
+/// `weir serve` over `dir`, on a free port unless told otherwise, for a test to alter before it is launched.
+pub fn serve(dir: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.arg("serve").arg("--data-dir").arg(dir).args(more);
+    if !more.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command
+}
+
+/// What `weir check` finds wrong with a data directory that nobody serves. Files that a crash left behind are no fault:
+/// nothing is missing, nothing is counted twice.
+///
+/// # Panics
+/// It can't be run.
+pub fn faults_of(dir: &Path, more: &[&str]) -> Vec<String> {
+    let checked =
+        Command::new(binary()).arg("check").arg("--data-dir").arg(dir).args(more).output().expect("weir runs");
+    let (told, errors) = (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
+    let findings = findings.filter(|line| !line.starts_with("ok:") && !line.contains("a crash left it behind"));
+    findings.chain(errors.lines().filter(|line| line.starts_with("error:"))).map(str::to_owned).collect()
+}
+
 impl Server {
     /// Starts `weir serve` over `dir` and waits until it is ready.
     ///
@@ -38,16 +62,23 @@ impl Server {
         Self::start_for(dir, more, &reqwest::blocking::Client::new())
     }
 
-    /// The same, where not every client is let in: this one is. It may be told to listen elsewhere.
+    /// The same, where not every client is let in: this one is.
     ///
     /// # Errors
     /// It does not come up; the error holds what it printed.
     pub fn start_for(dir: &Path, more: &[&str], client: &reqwest::blocking::Client) -> anyhow::Result<Self> {
-        let mut command = Command::new(binary());
-        command.arg("serve").arg("--data-dir").arg(dir).args(more);
-        if !more.contains(&"--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
-        }
+        Self::spawn(serve(dir, more), client)
+    }
+
+    /// The same of a command that a test altered.
+    ///
+    /// # Errors
+    /// It does not come up; the error holds what it printed.
+    pub fn launch(command: Command) -> anyhow::Result<Self> {
+        Self::spawn(command, &reqwest::blocking::Client::new())
+    }
+
+    fn spawn(mut command: Command, client: &reqwest::blocking::Client) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
         let mut line = String::new();
@@ -66,14 +97,17 @@ impl Server {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).extend([line.as_str(), "\n"]);
             }
         });
-        let server = Self { child, log, url };
+        let mut server = Self { child, log, url };
         server.wait_ready(client)?;
         Ok(server)
     }
 
-    fn wait_ready(&self, client: &reqwest::blocking::Client) -> anyhow::Result<()> {
+    fn wait_ready(&mut self, client: &reqwest::blocking::Client) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended before it was ready: {status}; {}", self.log());
+            }
             if client.get(format!("{}/ready", self.url)).send().is_ok_and(|r| r.status().is_success()) {
                 return Ok(());
             }

@@ -4,77 +4,17 @@
 //!
 //! It needs root, loop devices and `xfs_io` (Debian: xfsprogs); without them it says so and checks nothing.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tests::disks::{FileSystem, run, text};
 use tests::load::{Sent, check, request_recompute};
 use tests::parts::scratch;
-use tests::server::{Server, binary};
+use tests::server::{Server, faults_of};
 
 const CONNECTIONS: usize = 4;
-/// Sparse: it takes what is written. XFS makes no smaller file system.
-const IMAGE_BYTES: u64 = 512 << 20;
-
-/// Runs a program; what it wrote to stderr where it failed.
-fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
-    let told = || format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    if output.status.success() { Ok(()) } else { Err(told()) }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("paths of tests are text")
-}
-
-/// A file system in a file; unmounted when dropped.
-struct FileSystem {
-    image: PathBuf,
-    point: PathBuf,
-    mounted: bool,
-}
-
-impl FileSystem {
-    /// A new one. The error says what this machine lacks.
-    fn make(kind: &str, dir: &Path) -> Result<Self, String> {
-        let (image, point) = (dir.join("image"), dir.join("mounted"));
-        let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
-        file.set_len(IMAGE_BYTES).map_err(|error| error.to_string())?;
-        std::fs::create_dir(&point).map_err(|error| error.to_string())?;
-        run("xfs_io", &["-V"])?;
-        run(&format!("mkfs.{kind}"), &["-q", text(&image)])?;
-        let mut made = Self { image, point, mounted: false };
-        made.mount()?;
-        Ok(made)
-    }
-
-    fn mount(&mut self) -> Result<(), String> {
-        run("mount", &["-o", "loop", text(&self.image), text(&self.point)])?;
-        self.mounted = true;
-        Ok(())
-    }
-
-    /// From now on nothing reaches the disk, the journal's newest entries included.
-    fn cut(&self) {
-        run("xfs_io", &["-x", "-c", "shutdown", text(&self.point)]).expect("the file system is shut down");
-    }
-
-    fn unmount(&mut self) {
-        run("umount", &[text(&self.point)]).expect("nobody uses it any more");
-        self.mounted = false;
-    }
-}
-
-impl Drop for FileSystem {
-    fn drop(&mut self) {
-        if self.mounted {
-            // A failed test may have left a process that still uses it.
-            let _ = run("umount", &["-l", text(&self.point)]);
-        }
-    }
-}
+/// XFS makes no smaller file system.
+const SIZE_MIB: u64 = 512;
 
 /// What lies on the disk that loses its power. The rest lies in a folder that survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +27,8 @@ enum Lost {
 
 fn cut_power_again_and_again(kind: &str, lost: Lost) {
     let dir = scratch();
-    let mut disk = match FileSystem::make(kind, dir.path()) {
+    let made = run("xfs_io", &["-V"]).and_then(|()| FileSystem::in_file(kind, SIZE_MIB, dir.path()));
+    let mut disk = match made {
         Ok(disk) => disk,
         Err(reason) => return eprintln!("SKIPPED: no power was cut on {kind}: {reason}"),
     };
@@ -134,13 +75,7 @@ fn cut_power_again_and_again(kind: &str, lost: Lost) {
     check(&server, &series, cycles);
     assert!(series.iter().all(|s| s.acked() > 0), "the load ran: {series:?}");
     assert_eq!(server.stop().expect("stops"), Some(0));
-    let checked =
-        Command::new(binary()).args(["check", "--data-dir", text(&data)]).args(&more).output().expect("weir runs");
-    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
-    let findings = told.lines().filter(|line| line.contains(": ") && !line.starts_with("  advice:"));
-    let real: Vec<&str> =
-        findings.filter(|line| !line.starts_with("ok:") && !line.contains("a crash left it behind")).collect();
-    assert!(real.is_empty(), "{told}");
+    assert_eq!(faults_of(&data, &more), [""; 0]);
     disk.unmount();
 }
 

@@ -17,7 +17,7 @@ use schemas::gap::{GapHook, NoGaps};
 use schemas::view::HistoryVersion;
 use schemas::{Clock, LogPosition, SeriesId};
 use serving_layer::Serving;
-use speed_layer::{HistorySink, Recovered, SpeedLayer};
+use speed_layer::{HistorySink, Recovered, Room, SpeedLayer};
 use tokio::task::JoinHandle;
 
 use crate::clock::SystemClock;
@@ -30,6 +30,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(1);
 pub struct EngineSettings {
     /// Where everything lies.
     pub data_dir: PathBuf,
+    /// Bytes that are kept free on the disks of log and history: readings are refused before they are taken. 0: none.
+    pub disk_reserve: u64,
     /// Settings of the speed layer.
     pub speed: speed_layer::Settings,
     /// Settings of the batch layer.
@@ -44,6 +46,7 @@ impl EngineSettings {
         let data_dir = data_dir.into();
         Self {
             batch: batch_layer::Settings::new(data_dir.clone()),
+            disk_reserve: 64 << 20,
             speed: speed_layer::Settings::default(),
             serving: serving_layer::Settings::default(),
             data_dir,
@@ -68,6 +71,9 @@ impl Default for EngineComponents {
 
 /// Looking late readings up in history takes one part in so many of a processor at most.
 const SETTLE_PAUSE: u32 = 30;
+
+/// The disks are looked at this often; the log looks by itself before it takes more.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Hands sealed epochs from the speed layer to the batch layer.
 #[derive(Debug)]
@@ -133,6 +139,9 @@ impl Engine {
         components: EngineComponents,
     ) -> anyhow::Result<Self> {
         let mut registry = Registry::default();
+        let log_dir = settings.data_dir.join("log");
+        let disks = settings.batch.history_dir().into_iter().chain([log_dir.clone()]).collect();
+        let room = Arc::new(Room::new(settings.disk_reserve, disks));
         let batch_components = batch_layer::Components {
             clock: Arc::clone(&components.clock),
             metrics: batch_layer::Metrics::new(&mut registry),
@@ -143,6 +152,7 @@ impl Engine {
             clock: Arc::clone(&components.clock),
             metrics: speed_layer::Metrics::new(&mut registry),
             gaps: components.gaps,
+            room,
         };
         let recovered = Recovered {
             version: opened.version,
@@ -150,7 +160,6 @@ impl Engine {
             epochs: opened.epochs,
             lateness: opened.lateness,
         };
-        let log_dir = settings.data_dir.join("log");
         let open = move || SpeedLayer::open(log_dir, settings.speed, speed_components, recovered);
         let speed = tokio::task::spawn_blocking(open).await?.context("can't open the log")?;
         let batch = opened.layer;
@@ -181,6 +190,17 @@ impl Engine {
                 let begun = Instant::now();
                 serving.speed.settle(serving.sink.as_ref()).await;
                 tokio::time::sleep(begun.elapsed() * SETTLE_PAUSE + Duration::from_millis(250)).await;
+            }
+        }));
+        let speed = self.serving.speed.clone();
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                let speed = speed.clone();
+                // A disk that does not answer keeps its own thread waiting, and nobody else.
+                if tokio::task::spawn_blocking(move || speed.look_at_disks()).await.is_err() {
+                    tracing::error!("looking at the disks panicked");
+                }
+                tokio::time::sleep(LOOK_PAUSE).await;
             }
         }));
         let batch = self.serving.batch.clone();

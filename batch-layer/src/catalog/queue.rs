@@ -187,7 +187,8 @@ impl Catalog {
         cancel_requested_in(&mut *self.snapshot().await?, id).await
     }
 
-    /// At a start: jobs that were running when the program ended are queued again, or cancelled if that was requested.
+    /// At a start, or when the runner could not note the end of a job: jobs that are said to run although none does are
+    /// queued again, or cancelled if that was requested.
     /// Returns how many wait now.
     ///
     /// # Errors

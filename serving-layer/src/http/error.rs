@@ -16,6 +16,9 @@ use crate::error::Error;
 /// When to try again after something inside failed, seconds.
 const RETRY_FAILED_S: u64 = 5;
 
+/// When to try again after the disk was full, seconds: somebody or something has to make room.
+const RETRY_FULL_S: u64 = 10;
+
 /// An answer that says no.
 #[derive(Debug, Clone)]
 pub(super) struct Problem {
@@ -106,6 +109,7 @@ impl From<Error> for Problem {
             }
             Error::Timeout(_) => Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string()),
             Error::Overloaded { reason, retry_after_s } => Self::overloaded(reason, retry_after_s),
+            Error::Full(reason) => Self::new(StatusCode::INSUFFICIENT_STORAGE, reason).retry_after(RETRY_FULL_S),
             Error::Corrupt(cause) => unreadable(&cause),
             Error::Unavailable(cause) => unavailable(&cause),
         }
@@ -185,6 +189,7 @@ mod tests {
         check(Error::BelowConfidence("x".into()), 422, false);
         check(Error::Timeout(30), 504, false);
         check(Error::Overloaded { reason: "full".into(), retry_after_s: 1 }, 503, true);
+        check(Error::Full("the disk is full".into()), 507, true);
         check(Error::Unavailable("disk: /secret/path".into()), 503, true);
         check(Error::Corrupt("views/1 is corrupt: checksum".into()), 503, false);
     }

@@ -198,7 +198,7 @@ fn code_v2(status: StatusCode) -> &'static str {
     match status.as_u16() {
         413 => "request too large",
         429 => "too many requests",
-        503 => "unavailable",
+        503 | 507 => "unavailable",
         500 => "internal error",
         _ => "invalid",
     }

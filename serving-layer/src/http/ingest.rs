@@ -120,6 +120,7 @@ pub(super) async fn keep(app: &App, mut decoded: Decoded, policy: Policy) -> Res
 fn reason(error: &speed_layer::Error) -> &'static str {
     match error {
         speed_layer::Error::Overloaded { .. } => "overloaded",
+        speed_layer::Error::Full => "disk_full",
         speed_layer::Error::Invalid(_) => "too_many_series",
         _ => "unavailable",
     }

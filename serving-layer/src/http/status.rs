@@ -13,7 +13,7 @@ use batch_layer::catalog::JobRow;
 use schemas::view::{HistoryVersion, Partition};
 use schemas::{EventTime, LogPosition};
 use serde::Serialize;
-use speed_layer::Status;
+use speed_layer::{Room, Status};
 use utoipa::ToSchema;
 
 use super::error::{ProblemBody, Result};
@@ -45,6 +45,8 @@ pub(super) struct StatusBody {
     speed: SpeedStatus,
     /// The batch layer.
     batch: BatchStatus,
+    /// The disks that data lies on.
+    disk: DiskStatus,
     /// What waits and what is under way.
     queues: Queues,
     /// Readings refused and requests turned away since the start, by reason.
@@ -123,6 +125,17 @@ struct PartitionStatus {
     files: usize,
 }
 
+/// The disks that data lies on.
+#[derive(Debug, Serialize, ToSchema)]
+struct DiskStatus {
+    /// Bytes free on the fullest of them.
+    free_bytes: Option<u64>,
+    /// Bytes that are kept free.
+    reserve_bytes: u64,
+    /// Whether readings are refused until there is room.
+    full: bool,
+}
+
 /// What waits and what is under way.
 #[derive(Debug, Serialize, ToSchema)]
 struct Queues {
@@ -159,6 +172,7 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusBod
         generation: status.version.generation,
         watermark: status.watermark.map(|t| t.to_string()),
         series: status.series,
+        disk: disk_status(app.serving.speed.room()),
         queues: Queues {
             queries_running: at_once.saturating_sub(app.queries.available_permits()),
             queries_at_once: at_once,
@@ -169,6 +183,10 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusBod
         batch: batch_status(&status, now.0, jobs),
         shed: app.shed_counts(),
     }))
+}
+
+fn disk_status(room: &Room) -> DiskStatus {
+    DiskStatus { free_bytes: room.free(), reserve_bytes: room.reserve(), full: room.is_short() }
 }
 
 fn speed_status(status: &Status, now: i64) -> SpeedStatus {

@@ -84,6 +84,7 @@ fn again(error: &Error) -> Error {
         Error::Overloaded { reason, retry_after_s } => {
             Error::Overloaded { reason: reason.clone(), retry_after_s: *retry_after_s }
         }
+        Error::Full(reason) => Error::Full(reason.clone()),
         Error::Corrupt(reason) => Error::Corrupt(reason.clone()),
         Error::Unavailable(reason) => Error::Unavailable(reason.clone()),
     }

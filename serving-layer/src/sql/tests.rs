@@ -18,7 +18,7 @@ use schemas::time::{MINUTE, SECOND, parse_rfc3339};
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Clock, LogPosition, SeriesId, SeriesKey, TimeRange};
 use serde_json::{Value, json};
-use speed_layer::{HistorySink, Recovered, Rows, SeriesRef, SpeedLayer};
+use speed_layer::{HistorySink, Recovered, Room, Rows, SeriesRef, SpeedLayer};
 
 use crate::answer::Source;
 use crate::confidence::State;
@@ -78,6 +78,7 @@ async fn open(dir: &Path, settings: Settings) -> Serving {
         clock: Arc::clone(&clock),
         metrics: speed_layer::Metrics::new(&mut registry),
         gaps: Arc::new(NoGaps),
+        room: Arc::new(Room::new(0, Vec::new())),
     };
     let recovered = Recovered { version: opened.version, ..Recovered::default() };
     let speed =

@@ -128,30 +128,46 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016}.log"))
 }
 
-/// Creates a segment's file and makes it and its name durable.
+/// Creates a segment's file and makes it and its name durable. Where that fails nothing of it stays: on a full disk, half
+/// a segment would take the room that deletions need.
 pub(super) fn prepare(dir: &Path, number: u64, capacity: u64) -> Result<Prepared> {
     let (path, capacity) = (segment_path(dir, number), capacity.next_multiple_of(PAGE));
-    let failed = |source| Error::io(format!("can't prepare {}", path.display()), source);
+    let made = create_zeroed(&path, capacity)
+        .map_err(|source| Error::io(format!("can't prepare {}", path.display()), source))
+        .and_then(|file| sync_dir(dir).map(|()| file));
+    match made {
+        Ok(file) => Ok(Prepared { file, path, number, capacity }),
+        Err(error) => {
+            // It may not even have come to exist.
+            drop(std::fs::remove_file(&path));
+            Err(error)
+        }
+    }
+}
+
+fn create_zeroed(path: &Path, capacity: u64) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    let file = options.open(&path).map_err(failed)?;
+    let file = options.open(path)?;
     // Real zeros, not a hole: a later sync then has no block map to write.
-    match write_zeros_past_cache(&path, capacity) {
+    match write_zeros_past_cache(path, capacity) {
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             write_zeros(&file, capacity)
         }
         done => done,
-    }
-    .map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    sync_dir(dir)?;
-    Ok(Prepared { file, path: path.clone(), number, capacity })
+    }?;
+    file.sync_all()?;
+    Ok(file)
 }
+
+/// Past the page cache.
+#[cfg(target_os = "linux")]
+const DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
 
 /// Zeros that nobody reads need no place in memory. Fails as invalid or unsupported where the file system can't do that.
 #[cfg(target_os = "linux")]
 fn write_zeros_past_cache(path: &Path, capacity: u64) -> std::io::Result<()> {
-    write_zeros(&OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path)?, capacity)
+    write_zeros(&OpenOptions::new().write(true).custom_flags(DIRECT).open(path)?, capacity)
 }
 
 #[cfg(not(target_os = "linux"))]

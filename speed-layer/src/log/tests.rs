@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use super::segment::SEGMENT_HEADER;
 use super::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
 use crate::error::Error;
+use crate::handle::Components;
 use crate::metrics::Metrics;
+use crate::room::Room;
 use crate::settings::Durability;
 
 #[derive(Debug)]
@@ -38,9 +40,13 @@ fn frame(n: i64) -> Frame {
 fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
     let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
     let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
-    let metrics = Metrics::new(&mut prometheus_client::registry::Registry::default());
-    let (log, thread) =
-        spawn(settings, replayed, Seen::default(), (metrics, Arc::new(NoGaps), Arc::new(Tick))).expect("starts");
+    let components = Components {
+        clock: Arc::new(Tick),
+        metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
+        gaps: Arc::new(NoGaps),
+        room: Arc::new(Room::new(0, Vec::new())),
+    };
+    let (log, thread) = spawn(settings, replayed, Seen::default(), components).expect("starts");
     (log, thread, times)
 }
 

@@ -3,14 +3,14 @@
 //! Requests that queue up while a sync runs share the next one. After the sync the frames are given to the [`Sink`],
 //! then the answers go out: an answer means durable and visible.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use schemas::gap::{Gap, GapHook};
-use schemas::{Clock, LogPosition};
+use schemas::LogPosition;
+use schemas::gap::Gap;
 use tokio::sync::oneshot;
 
 use super::frame::Frame;
@@ -19,7 +19,7 @@ use super::segment::{
     GROUP_HEADER, GroupHeader, PAGE, Prepared, SEGMENT_HEADER, SegmentHeader, prepare, sync_dir, write_at,
 };
 use crate::error::{Error, Result};
-use crate::metrics::Metrics;
+use crate::handle::Components;
 use crate::settings::Durability;
 
 /// Most requests that wait for the writer; more are refused.
@@ -94,10 +94,9 @@ pub(crate) fn spawn(
     settings: LogSettings,
     replayed: Replayed,
     sink: impl Sink,
-    parts: (Metrics, Arc<dyn GapHook>, Arc<dyn Clock>),
+    components: Components,
 ) -> Result<(LogHandle, JoinHandle<()>)> {
     let (messages, queue) = sync_channel(QUEUE);
-    let (metrics, gaps, clock) = parts;
     let mut writer = Writer {
         next: replayed.last.next(),
         closed: replayed.segments,
@@ -106,9 +105,8 @@ pub(crate) fn spawn(
         spare: None,
         settings,
         sink,
-        metrics,
-        gaps,
-        clock,
+        components,
+        unsynced: Unsynced::default(),
         buffer: Vec::new(),
     };
     writer.remove_unused()?;
@@ -142,10 +140,17 @@ struct Writer<S> {
     spare: Option<JoinHandle<Result<Prepared>>>,
     settings: LogSettings,
     sink: S,
-    metrics: Metrics,
-    gaps: Arc<dyn GapHook>,
-    clock: Arc<dyn Clock>,
+    components: Components,
+    unsynced: Unsynced,
     buffer: Vec<u8>,
+}
+
+/// The last frames, written but not synced, in interval mode alone. They were acknowledged: where their segment fails they
+/// begin the next one, as no position may be missing behind it.
+#[derive(Debug, Default)]
+struct Unsynced {
+    frames: u64,
+    bytes: Vec<u8>,
 }
 
 impl<S: Sink> Writer<S> {
@@ -188,31 +193,26 @@ impl<S: Sink> Writer<S> {
 
     fn receive(&self, queue: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
         match self.settings.durability {
-            Durability::Interval(interval) if self.has_unsynced() => queue.recv_timeout(interval),
+            Durability::Interval(interval) if self.unsynced.frames > 0 => queue.recv_timeout(interval),
             _ => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
-    }
-
-    fn has_unsynced(&self) -> bool {
-        self.current.as_ref().is_some_and(|c| c.durable < c.end)
     }
 
     /// Writes, syncs, applies and answers one group. False when the writer must end.
     fn commit(&mut self, group: Vec<Append>) -> bool {
         let (frames, answers): (Vec<Frame>, Vec<_>) = group.into_iter().map(|a| (a.frame, a.answer)).unzip();
         let first = self.next;
-        if let Err(error) = self.write(first, &frames) {
-            self.metrics.log_failures.inc();
-            tracing::error!(%error, "the log failed; the segment ends here");
-            self.abandon_segment();
+        if let Err(error) = self.write(&frames) {
+            self.fail(&error);
             self.sink.failed(&frames);
-            let text = error.to_string();
-            answers.into_iter().for_each(|answer| drop(answer.send(Err(Error::Log(text.clone())))));
+            let (full, text) = (error.is_full(), error.to_string());
+            let refusal = || if full { Error::Full } else { Error::Log(text.clone()) };
+            answers.into_iter().for_each(|answer| drop(answer.send(Err(refusal()))));
             return true;
         }
         self.next = LogPosition(first.0 + frames.len() as u64);
-        self.metrics.frames.inc_by(frames.len() as u64);
-        if self.gaps.reached(Gap::LogSynced).is_err() {
+        self.components.metrics.frames.inc_by(frames.len() as u64);
+        if self.components.gaps.reached(Gap::LogSynced).is_err() {
             return false;
         }
         self.sink.apply(first, frames);
@@ -223,22 +223,39 @@ impl<S: Sink> Writer<S> {
         true
     }
 
-    fn write(&mut self, first: LogPosition, frames: &[Frame]) -> Result<()> {
+    /// Ends the segment after a failure; what it holds durably stays.
+    fn fail(&mut self, error: &Error) {
+        // That the reserve is not touched is no failure of the log, and was told where it was found.
+        if !matches!(error, Error::Full) {
+            self.components.metrics.log_failures.inc();
+            tracing::error!(%error, "the log failed; the segment ends here");
+        }
+        self.abandon_segment();
+    }
+
+    /// Writes the frames, behind those that a failed segment owes, and syncs them where that is not left to the interval.
+    fn write(&mut self, frames: &[Frame]) -> Result<()> {
         let len_max: usize = frames.iter().map(Frame::encoded_len_max).sum();
         self.ensure_room((GROUP_HEADER + len_max) as u64)?;
-        let Self { current, buffer, settings, .. } = self;
+        let Self { current, buffer, settings, unsynced, next, .. } = self;
         let current = current.as_mut().expect("room was made");
-        let count = u32::try_from(frames.len()).expect("a group is smaller than the queue");
+        let owed = if current.header.is_some() { unsynced.frames } else { 0 };
+        let count = u32::try_from(owed + frames.len() as u64).expect("groups and what is unsynced are bounded");
+        let first = LogPosition(next.0 - owed);
         buffer.clear();
         // The first group takes the segment's header along: its page is written at once.
         buffer.extend_from_slice(current.header.as_deref().unwrap_or_default());
         let (start, group) = (current.end - buffer.len() as u64, buffer.len());
         buffer.resize(group + GROUP_HEADER, 0);
+        if owed > 0 {
+            buffer.extend_from_slice(&unsynced.bytes);
+        }
+        let new = buffer.len();
         frames.iter().for_each(|frame| frame.encode(buffer));
         let len = (buffer.len() - group - GROUP_HEADER) as u64;
         let header = GroupHeader { len, first, frames: count, durable: current.durable };
         buffer[group..group + GROUP_HEADER].copy_from_slice(&header.encode(current.salt));
-        let end = start + buffer.len() as u64;
+        let (end, written) = (start + buffer.len() as u64, buffer.len());
         // Zeros up to the page's end, which are there already: a page that is written in part is read first.
         buffer.resize((end.next_multiple_of(PAGE) - start) as usize, 0);
         let failed = |e| Error::io(format!("can't write {}", current.file.path.display()), e);
@@ -248,30 +265,37 @@ impl<S: Sink> Writer<S> {
         match settings.durability {
             Durability::Sync => self.sync(),
             Durability::Interval(interval) => {
-                self.sync_if_due(interval);
+                unsynced.frames += frames.len() as u64;
+                unsynced.bytes.extend_from_slice(&buffer[new..written]);
+                let full = unsynced.bytes.len() >= GROUP_BYTES;
+                self.sync_if_due(if full { Duration::ZERO } else { interval });
                 Ok(())
             }
         }
     }
 
     fn sync(&mut self) -> Result<()> {
-        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(current) = self.current.as_mut().filter(|c| c.durable < c.end) else { return Ok(()) };
         let started = Instant::now();
         let synced = current.file.file.sync_data();
         synced.map_err(|e| Error::io(format!("can't sync {}", current.file.path.display()), e))?;
-        self.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
+        self.components.metrics.sync_seconds.observe(started.elapsed().as_secs_f64());
         current.durable = current.end;
         current.synced_at = started;
+        self.unsynced.frames = 0;
+        self.unsynced.bytes.clear();
         Ok(())
     }
 
-    /// In interval mode: syncs when the last sync is older than `interval`.
+    /// In interval mode: syncs when the last sync is older than `interval`. What a failed segment owes is written first.
     fn sync_if_due(&mut self, interval: Duration) {
-        let due = self.current.as_ref().is_some_and(|c| c.durable < c.end && c.synced_at.elapsed() >= interval);
-        if due && let Err(error) = self.sync() {
-            self.metrics.log_failures.inc();
-            tracing::error!(%error, "the log failed; the segment ends here");
-            self.abandon_segment();
+        let waited = self.current.as_ref().is_none_or(|c| c.synced_at.elapsed() >= interval);
+        if self.unsynced.frames == 0 || !waited {
+            return;
+        }
+        let synced = if self.current.is_some() { self.sync() } else { self.write(&[]) };
+        if let Err(error) = synced {
+            self.fail(&error);
         }
     }
 
@@ -282,18 +306,29 @@ impl<S: Sink> Writer<S> {
         self.sync()?;
         self.abandon_segment();
         let number = self.previous.0 + 1;
-        let needed = SEGMENT_HEADER + bytes;
+        let needed = SEGMENT_HEADER + bytes + self.unsynced.bytes.len() as u64;
         let spare = self.spare.take().and_then(|spare| spare.join().ok()).and_then(Result::ok);
         let file = match spare.filter(|s| s.capacity >= needed && s.number == number) {
             Some(spare) => spare,
-            None => prepare(&self.settings.dir, number, self.settings.segment_bytes.max(needed))?,
+            None => self.prepare(number, needed)()?,
         };
-        let salt = salt(self.clock.now().0, number);
-        let header = SegmentHeader { number, salt, first: self.next, previous_end: self.previous.1 }.encode();
+        let salt = salt(self.components.clock.now().0, number);
+        let first = LogPosition(self.next.0 - self.unsynced.frames);
+        let header = SegmentHeader { number, salt, first, previous_end: self.previous.1 }.encode();
         let (end, synced_at) = (SEGMENT_HEADER, Instant::now());
         self.current = Some(Current { file, salt, end, durable: end, header: Some(header), synced_at });
-        self.spare = Some(prepare_in_background(&self.settings.dir, number + 1, self.settings.segment_bytes));
+        self.spare = Some(std::thread::spawn(self.prepare(number + 1, 0)));
         Ok(())
+    }
+
+    /// How a segment of so many bytes at least is prepared; it is not made from what is kept free on the disk.
+    fn prepare(&self, number: u64, needed: u64) -> impl FnOnce() -> Result<Prepared> + use<S> {
+        let (dir, bytes) = (self.settings.dir.clone(), self.settings.segment_bytes.max(needed));
+        let room = Arc::clone(&self.components.room);
+        move || {
+            room.check_for(&dir, bytes)?;
+            prepare(&dir, number, bytes)
+        }
     }
 
     /// The current segment takes no more groups (LOG-3). One that holds none keeps its number for the next.
@@ -301,7 +336,7 @@ impl<S: Sink> Writer<S> {
         let Some(current) = self.current.take() else { return };
         if current.durable > SEGMENT_HEADER {
             self.previous = (current.file.number, current.durable);
-            self.closed.push((current.file.path, LogPosition(self.next.0 - 1)));
+            self.closed.push((current.file.path, LogPosition(self.next.0 - self.unsynced.frames - 1)));
         }
     }
 
@@ -353,11 +388,6 @@ fn collect_group(first: Append, queue: &Receiver<Message>) -> (Vec<Append>, Opti
         }
     }
     (group, None)
-}
-
-fn prepare_in_background(dir: &Path, number: u64, capacity: u64) -> JoinHandle<Result<Prepared>> {
-    let dir = dir.to_owned();
-    std::thread::spawn(move || prepare(&dir, number, capacity))
 }
 
 /// Differs between lives of a file: the time, mixed with the number.

@@ -159,7 +159,7 @@ async fn append(serving: &Serving, rows: speed_layer::Rows) -> anyhow::Result<()
     loop {
         match serving.speed.append(rows.clone()).await {
             Ok(_) => return Ok(()),
-            Err(speed_layer::Error::Overloaded { .. }) => tokio::time::sleep(PAUSE).await,
+            Err(speed_layer::Error::Overloaded { .. } | speed_layer::Error::Full) => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error.into()),
         }
     }

@@ -186,6 +186,13 @@ pub const KEYS: &[Key] = &[
         get: |s| show_size(s.engine.speed.segment_bytes),
     },
     Key {
+        name: "disk_reserve",
+        value: "SIZE",
+        about: "Kept free on the disks of log and history: readings are refused before it is touched; 0 keeps nothing free",
+        set: |s, text| size(text).map(|v| s.engine.disk_reserve = v),
+        get: |s| show_size(s.engine.disk_reserve),
+    },
+    Key {
         name: "max_series",
         value: "NUMBER",
         about: "Most series; readings of further ones are refused",

@@ -1,0 +1,134 @@
+//! Room on disk: readings are refused while there is still room for what must go on without them.
+//!
+//! A disk that is wholly full can't even be tidied: a flush writes files before segments of the log go, and the catalog
+//! writes before it deletes. Owns how much is kept free for that, and whether ingest may take more. Does not own when the
+//! disks are looked at (engine, and the log before each segment), nor what is done about a full one.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// Files that can still be made while readings are refused: a flush and a publish make some tens.
+const FILES_RESERVE: u64 = 128;
+
+/// The disks that data lies on.
+#[derive(Debug)]
+pub struct Room {
+    reserve: u64,
+    places: Vec<PathBuf>,
+    /// Bytes free on the fullest of them, when they were last looked at.
+    free: AtomicU64,
+    short: AtomicBool,
+}
+
+/// What is free on a disk. A disk that does not count files has room for any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Free {
+    bytes: u64,
+    files: u64,
+}
+
+impl Room {
+    /// Keeps `reserve` bytes free on the disks of these places, which need not exist yet.
+    pub fn new(reserve: u64, places: Vec<PathBuf>) -> Self {
+        let room = Self { reserve, places, free: AtomicU64::new(u64::MAX), short: AtomicBool::new(false) };
+        room.look();
+        room
+    }
+
+    /// Looks at the disks; says when ingest stops and when it goes on.
+    pub fn look(&self) {
+        let free = self.places.iter().filter_map(|place| free_at(place));
+        let all = free.fold(Free { bytes: u64::MAX, files: u64::MAX }, |a, b| Free {
+            bytes: a.bytes.min(b.bytes),
+            files: a.files.min(b.files),
+        });
+        self.free.store(all.bytes, Ordering::Relaxed);
+        let short = !self.holds(all, 0);
+        if self.short.swap(short, Ordering::Relaxed) != short {
+            let (free, files, reserve) = (all.bytes, all.files, self.reserve);
+            if short {
+                tracing::error!(free, files, reserve, "the disk is almost full: readings are refused");
+            } else {
+                tracing::info!(free, files, reserve, "the disk has room again: readings are taken");
+            }
+        }
+    }
+
+    /// Whether readings may come, as of the last look.
+    ///
+    /// # Errors
+    /// They may not.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.short.load(Ordering::Relaxed) { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// Whether a file of so many bytes may be made in `dir` for the sake of new readings.
+    ///
+    /// # Errors
+    /// It would take what is kept free.
+    pub(crate) fn check_for(&self, dir: &Path, bytes: u64) -> Result<()> {
+        if free_at(dir).is_none_or(|free| self.holds(free, bytes)) { Ok(()) } else { Err(Error::Full) }
+    }
+
+    fn holds(&self, free: Free, bytes: u64) -> bool {
+        // No reserve at all means that nobody wants to be refused before the disk itself refuses.
+        self.reserve == 0 || free.bytes.saturating_sub(bytes) >= self.reserve && free.files >= FILES_RESERVE
+    }
+
+    /// Bytes that are kept free.
+    pub fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    /// Bytes free on the fullest disk when it was last looked at; `None` where that can't be told.
+    pub fn free(&self) -> Option<u64> {
+        Some(self.free.load(Ordering::Relaxed)).filter(|free| *free != u64::MAX)
+    }
+
+    /// Whether readings are refused, as of the last look.
+    pub fn is_short(&self) -> bool {
+        self.short.load(Ordering::Relaxed)
+    }
+}
+
+/// What is free where `place` is, or will be. `None` where the system does not tell: then nothing is refused for it.
+fn free_at(place: &Path) -> Option<Free> {
+    let existing = place.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let told = rustix::fs::statvfs(existing).ok()?;
+    let files = if told.f_files == 0 { u64::MAX } else { told.f_favail };
+    Some(Free { bytes: told.f_bavail.saturating_mul(told.f_frsize), files })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_come_as_long_as_the_reserve_is_free() {
+        let room = Room::new(100, Vec::new());
+        for (bytes, files, wanted, holds) in [
+            (100, 1000, 0, true),
+            (99, 1000, 0, false),
+            (150, 1000, 50, true),
+            (150, 1000, 51, false),
+            (0, 1000, u64::MAX, false),
+            (100, u64::MAX, 0, true),
+            (100, FILES_RESERVE - 1, 0, false),
+        ] {
+            assert_eq!(room.holds(Free { bytes, files }, wanted), holds, "{bytes} {files} {wanted}");
+        }
+        assert!(Room::new(0, Vec::new()).holds(Free { bytes: 0, files: 0 }, 1));
+    }
+
+    #[test]
+    fn a_disk_with_less_than_the_reserve_is_short() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let missing = dir.path().join("not/made/yet");
+        let (little, much) = (Room::new(1, vec![missing.clone()]), Room::new(u64::MAX, vec![missing]));
+        assert!(little.check().is_ok() && little.free().is_some_and(|free| free > 1));
+        assert!(matches!(much.check(), Err(Error::Full)) && much.is_short());
+        assert!(matches!(much.check_for(dir.path(), 1), Err(Error::Full)));
+    }
+}
