@@ -1,6 +1,12 @@
 #!/bin/sh
 # Installs from Debian what tests need beside the toolchain. Where it can't, the tests that need it say that they were skipped.
 set -eu
+# moto, an S3 server of PyPI, below the target directory.
+s3="${CARGO_TARGET_DIR:-target}/s3-venv"
+if [ ! -x "$s3/bin/moto_server" ]; then
+    { python3 -m venv "$s3" && "$s3/bin/pip" install --quiet 'moto[server]==5.2.5'; } ||
+        echo "not installed: moto (PyPI, with python3-venv); histories in S3 are not tested" >&2
+fi
 if command -v xfs_io >/dev/null && command -v mkfs.xfs >/dev/null && command -v mkfs.ext4 >/dev/null; then
     exit 0
 fi

@@ -1,8 +1,11 @@
 //! What the tests of the whole share: a clock that stands still, gaps that can be armed, an oracle that simply counts,
-//! and a driver that leads the real engine through random lives.
+//! a driver that leads the real engine through random lives, an S3 server and a bad road
+//! to it.
 
 pub mod law;
 pub mod load;
 pub mod oracle;
 pub mod parts;
+pub mod proxy;
+pub mod s3;
 pub mod server;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use reqwest::blocking::{Client, Response};
 use serde_json::Value;
 
 use crate::server::Server;
@@ -34,28 +35,35 @@ impl Sent {
     /// Sends batches until `stop` is set or the server is gone or refuses one; then why. A batch without an answer is sent
     /// again by the next load: identities make that harmless.
     pub fn load(&self, url: &str, series: usize, stop: &AtomicBool) -> Option<reqwest::StatusCode> {
-        let client = reqwest::blocking::Client::new();
+        let client = Client::new();
         while !stop.load(Ordering::SeqCst) {
-            let acked = self.acked();
-            let lines: String = (acked..acked + BATCH)
-                .map(|n| format!("load,device_id=d{series} value={n} {}\n", START_MS + n * 250))
-                .collect();
-            self.sent.fetch_max(acked + BATCH, Ordering::SeqCst);
-            match client.post(format!("{url}/api/v2/write?precision=ms")).body(lines).send() {
-                Ok(answer) if answer.status().as_u16() == 204 => {
-                    self.acked.fetch_add(BATCH, Ordering::SeqCst);
-                }
-                Ok(answer) => return Some(answer.status()),
-                Err(_) => return None,
+            match self.send(&client, url, series) {
+                Some(answer) if answer.status().as_u16() == 204 => {}
+                Some(answer) => return Some(answer.status()),
+                None => return None,
             }
         }
         None
+    }
+
+    /// Sends the next batch; `None` where the server is gone.
+    pub fn send(&self, client: &Client, url: &str, series: usize) -> Option<Response> {
+        let acked = self.acked();
+        let lines: String = (acked..acked + BATCH)
+            .map(|n| format!("load,device_id=d{series} value={n} {}\n", START_MS + n * 250))
+            .collect();
+        self.sent.fetch_max(acked + BATCH, Ordering::SeqCst);
+        let answer = client.post(format!("{url}/api/v2/write?precision=ms")).body(lines).send().ok()?;
+        if answer.status().as_u16() == 204 {
+            self.acked.fetch_add(BATCH, Ordering::SeqCst);
+        }
+        Some(answer)
     }
 }
 
 /// Asks for a recompute of everything.
 pub fn request_recompute(url: &str) {
-    let client = reqwest::blocking::Client::new();
+    let client = Client::new();
     // The server may be gone before it answers.
     drop(client.post(format!("{url}/v1/jobs")).json(&serde_json::json!({"kind": "recompute"})).send());
 }
@@ -65,9 +73,27 @@ pub fn request_recompute(url: &str) {
 /// # Panics
 /// Something is missing or doubled.
 pub fn check(server: &Server, series: &[Sent], cycle: usize) {
-    let query = format!("{}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max", server.url);
-    let body = reqwest::blocking::get(query).and_then(|r| r.text()).expect("answered");
-    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    let acked = acked(series);
+    let body = reqwest::blocking::get(question(server)).and_then(|r| r.text()).expect("answered");
+    check_answer(&body, &acked, series, cycle);
+}
+
+/// How many readings of each series were acknowledged. Asked before a question, it says what the answer must hold.
+pub fn acked(series: &[Sent]) -> Vec<i64> {
+    series.iter().map(Sent::acked).collect()
+}
+
+/// What [`check`] asks.
+pub fn question(server: &Server) -> String {
+    format!("{}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max", server.url)
+}
+
+/// An answer to [`question`] holds all that was acknowledged before, nothing that was never sent, nothing twice.
+///
+/// # Panics
+/// Something is missing or doubled.
+pub fn check_answer(body: &str, acked: &[i64], series: &[Sent], cycle: usize) {
+    let answer: Value = serde_json::from_str(body).expect("JSON");
     let mut found: BTreeMap<String, (f64, f64, f64)> = BTreeMap::new();
     for entry in answer["series"].as_array().unwrap_or_else(|| panic!("{body}")) {
         let points = entry["points"].as_array().expect("points");
@@ -78,7 +104,7 @@ pub fn check(server: &Server, series: &[Sent], cycle: usize) {
     }
     for (i, sent) in series.iter().enumerate() {
         let (count, sum, max) = found.get(&format!("d{i}")).copied().unwrap_or((0.0, 0.0, -1.0));
-        assert!(count >= sent.acked() as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
+        assert!(count >= acked[i] as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
         let most = sent.sent.load(Ordering::SeqCst);
         assert!(count <= most as f64, "cycle {cycle}: series {i} has too many: {count} of {sent:?}");
         assert_eq!(max, count - 1.0, "cycle {cycle}: series {i} has a hole: {sent:?}");

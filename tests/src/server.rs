@@ -35,7 +35,16 @@ impl Server {
     /// # Errors
     /// It does not come up; the error holds what it printed.
     pub fn start(dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(&[], dir, more)
+    }
+
+    /// Like [`Self::start`], with these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_in(environment: &[(&str, String)], dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
         let mut command = Command::new(binary());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.arg("serve").arg("--data-dir").arg(dir).args(["--listen", "127.0.0.1:0"]).args(more);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn()?;
         let stdout = child.stdout.take().context("stdout is piped")?;
