@@ -1,7 +1,8 @@
 //! What the tests of the whole share: a clock that stands still, gaps that can be armed, an oracle that simply counts,
-//! a driver that leads the real engine through random lives, an S3 server and a bad road
+//! a driver that leads the real engine through random lives, faults of stores and catalogs, an S3 server and a bad road
 //! to it.
 
+pub mod faults;
 pub mod law;
 pub mod load;
 pub mod oracle;
