@@ -23,3 +23,11 @@ need "cc" "gcc libc6-dev" "calls that fail"
 need "xfs_io mkfs.xfs mkfs.ext4 mount" "xfsprogs e2fsprogs mount" "power cuts and full disks"
 need "nbdkit nbdfuse fusermount3" "nbdkit nbdkit-plugin-python libnbd-bin fuse3" "power cuts block by block"
 need "openssl" "openssl" "TLS"
+
+# moto, an S3 server of PyPI, below the target directory.
+s3="${CARGO_TARGET_DIR:-target}/s3-venv"
+if [ ! -x "$s3/bin/moto_server" ]; then
+    need "python3" "python3 python3-venv" "histories in S3"
+    { python3 -m venv "$s3" && "$s3/bin/pip" install --quiet 'moto[server]==5.2.5'; } ||
+        echo "not installed: moto (PyPI, with python3-venv); not tested: histories in S3" >&2
+fi

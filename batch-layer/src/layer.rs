@@ -2,7 +2,10 @@
 //!
 //! Every change follows one order: files are written, one catalog transaction names them, the new version is loaded,
 //! and the [`Adopter`] takes it over. Changes are made one at a time, so versions are adopted in the order of commits.
+//! After a commit that failed nobody knows whether it took place, and after one that succeeded its version may not have
+//! loaded: no other change begins before memory follows what the catalog holds ([`Turn`]).
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use datafusion::execution::TaskContext;
@@ -16,16 +19,18 @@ use schemas::history::StoredCell;
 use schemas::lateness::LatenessTable;
 use schemas::view::{HistoryVersion, ViewRef};
 use schemas::{Clock, LogPosition, SeriesId, TimeRange};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::catalog::{Catalog, EpochRow, PublishCommit};
+use crate::claim::claim;
 use crate::error::{Error, Result};
+use crate::flush;
 use crate::history::{Objects, read_cells, read_series};
 use crate::metrics::Metrics;
 use crate::runner::install_default_schedules;
 use crate::settings::Settings;
+use crate::store::{self, Store};
 use crate::views::{ViewCache, ViewCells};
-use crate::{flush, store};
 
 /// Takes over each new version of the batch side.
 pub trait Adopter: Send + Sync + std::fmt::Debug {
@@ -68,13 +73,16 @@ pub(crate) struct Inner {
     pub(crate) components: Components,
     version: RwLock<Arc<HistoryVersion>>,
     adopter: OnceLock<Arc<dyn Adopter>>,
-    /// Held from the first file written to the version adopted.
-    committing: Mutex<()>,
+    /// Held from the first file written to the version adopted. `true`: what was committed last, or was tried to, is not
+    /// adopted.
+    committing: Mutex<bool>,
     /// What DataFusion plans run in.
     pub(crate) tasks: Arc<TaskContext>,
     pub(crate) views: ViewCache,
     /// Wakes the runner.
     pub(crate) wake: Notify,
+    /// A job ended, and the catalog could not be told.
+    pub(crate) untold: AtomicBool,
 }
 
 /// A handle to the batch layer; cheap to clone.
@@ -83,6 +91,9 @@ pub struct BatchLayer {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// The right to change history: one at a time.
+type Turn<'a> = MutexGuard<'a, bool>;
+
 /// Where the base resolution of a data directory is kept.
 const BASE_KEY: &str = "base_resolution_ns";
 
@@ -90,15 +101,27 @@ impl BatchLayer {
     /// Opens history and catalog.
     ///
     /// # Errors
-    /// A store can't be opened, an object is corrupt, or the directory was made with another base resolution.
+    /// A store can't be opened, an object is corrupt, history belongs to another data directory, or the directory was made
+    /// with another base resolution.
     pub async fn open(settings: Settings, components: Components) -> Result<Opened> {
+        let store = store::open_counted(&settings.history, &components.metrics.store_faults)?;
+        Self::open_in(store, settings, components).await
+    }
+
+    /// Like [`Self::open`], with history in `store`, whatever the settings name.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_in(store: Store, settings: Settings, components: Components) -> Result<Opened> {
         let hour = schemas::time::HOUR;
         if hour % settings.base.nanos() != 0 {
             return Err(Error::Refused(format!("the base resolution {} does not divide an hour", settings.base)));
         }
         let catalog = Catalog::open(&settings.dir.join("catalog.db")).await?;
+        let catalog = catalog.watched_by(Arc::clone(&components.gaps));
         check_base(&catalog, &settings).await?;
-        let objects = Objects::new(store::open(&settings.history)?);
+        claim(&store, &settings.history, &catalog).await?;
+        let objects = Objects::new(store).counted(components.metrics.store_faults.clone());
         let version = Arc::new(catalog.load_version().await?);
         catalog.requeue_running(components.clock.now()).await?;
         let series = load_series(&catalog, &objects).await?;
@@ -111,6 +134,7 @@ impl BatchLayer {
             version: RwLock::new(Arc::clone(&version)),
             adopter: OnceLock::new(),
             wake: Notify::new(),
+            untold: AtomicBool::new(false),
             committing: Mutex::default(),
             catalog,
             objects,
@@ -188,7 +212,7 @@ impl BatchLayer {
     /// # Errors
     /// A file can't be written or the catalog refuses it; nothing counts then.
     pub async fn flush(&self, sealed: Arc<schemas::epoch::Sealed>) -> Result<()> {
-        let _one = self.inner.committing.lock().await;
+        let turn = self.turn().await?;
         if sealed.epoch.last <= self.version().flushed {
             return Ok(());
         }
@@ -197,10 +221,10 @@ impl BatchLayer {
         let commit = flush::write(&self.inner, version, &settled).await?;
         let readings = commit.readings;
         self.reach(Gap::EpochWritten)?;
-        self.or_reload(self.inner.catalog.commit_flush(commit).await).await?;
+        let turn = self.or_follow(turn, self.inner.catalog.commit_flush(commit)).await?.0;
         self.reach(Gap::FlushCommitted)?;
         self.inner.components.metrics.flushed.inc_by(readings);
-        self.adopt(vec![Arc::clone(&settled.epoch)]).await
+        self.adopt(turn, vec![Arc::clone(&settled.epoch)]).await
     }
 
     /// What history counted of late readings (sorted by series and event time) before a log position: each with its last
@@ -211,12 +235,12 @@ impl BatchLayer {
 
     /// Makes views current, all at once; returns the generation.
     pub(crate) async fn publish(&self, publish: PublishCommit) -> Result<u64> {
-        let _one = self.inner.committing.lock().await;
+        let turn = self.turn().await?;
         self.reach(Gap::ViewsWritten)?;
-        let generation = self.or_reload(self.inner.catalog.commit_publish(publish).await).await?;
+        let (turn, generation) = self.or_follow(turn, self.inner.catalog.commit_publish(publish)).await?;
         self.reach(Gap::GenerationCommitted)?;
         self.inner.components.metrics.publishes.inc();
-        self.adopt(Vec::new()).await?;
+        self.adopt(turn, Vec::new()).await?;
         Ok(generation)
     }
 
@@ -225,12 +249,11 @@ impl BatchLayer {
     /// # Errors
     /// The generation is unknown or was pruned.
     pub async fn revert(&self, generation: u64) -> Result<u64> {
-        let _one = self.inner.committing.lock().await;
-        let reverted = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now()).await;
-        let number = self.or_reload(reverted).await?;
+        let turn = self.turn().await?;
+        let revert = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now());
+        let (mut turn, number) = self.or_follow(turn, revert).await?;
         self.reach(Gap::GenerationCommitted)?;
-        let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
-        self.adopt(epochs.into_iter().map(Arc::new).collect()).await?;
+        self.follow(&mut turn).await?;
         Ok(number)
     }
 
@@ -240,9 +263,10 @@ impl BatchLayer {
         removed: Vec<String>,
         added: Vec<(Option<TimeRange>, schemas::view::FileRef)>,
     ) -> Result<()> {
-        let _one = self.inner.committing.lock().await;
-        self.inner.catalog.commit_compaction(removed, added, self.inner.components.clock.now()).await?;
-        self.adopt(Vec::new()).await
+        let turn = self.turn().await?;
+        let compaction = self.inner.catalog.commit_compaction(removed, added, self.inner.components.clock.now());
+        let turn = self.or_follow(turn, compaction).await?.0;
+        self.adopt(turn, Vec::new()).await
     }
 
     /// Deletes objects that nothing needs any more; returns how many.
@@ -250,7 +274,7 @@ impl BatchLayer {
     /// # Errors
     /// The catalog or the store fails; what is left is deleted next time.
     pub async fn collect_garbage(&self) -> Result<usize> {
-        let _one = self.inner.committing.lock().await;
+        let _one = self.turn().await?;
         let settings = &self.inner.settings;
         let (now, grace) = (self.inner.components.clock.now(), nanos(settings.generation_grace));
         let paths = self.inner.catalog.prune(now, grace, nanos(settings.file_grace)).await?;
@@ -266,18 +290,53 @@ impl BatchLayer {
         Ok(paths.len())
     }
 
-    /// After a failed commit nobody knows whether it took place: memory follows what the catalog says.
-    async fn or_reload<T>(&self, committed: Result<T>) -> Result<T> {
-        if let Err(Error::Unavailable { .. }) = &committed
-            && let Err(error) = self.adopt(Vec::new()).await
-        {
-            tracing::warn!(%error, "can't reload the catalog after a failed commit");
+    /// Waits until nobody else changes history, and until memory follows what the catalog holds.
+    async fn turn(&self) -> Result<Turn<'_>> {
+        let mut turn = self.inner.committing.lock().await;
+        if *turn {
+            self.follow(&mut turn).await?;
         }
-        committed
+        Ok(turn)
     }
 
-    /// Loads the version that the catalog holds and has it taken over.
-    async fn adopt(&self, epochs: Vec<Arc<Epoch>>) -> Result<()> {
+    /// Commits. After a failure nobody knows whether it took place: memory follows what the catalog says, now or, where
+    /// that fails as well, before the next change.
+    async fn or_follow<'a, T>(
+        &self,
+        mut turn: Turn<'a>,
+        commit: impl Future<Output = Result<T>>,
+    ) -> Result<(Turn<'a>, T)> {
+        *turn = true;
+        let committed = commit.await;
+        match &committed {
+            Ok(_) => {}
+            Err(Error::Unavailable { .. }) => {
+                if let Err(error) = self.follow(&mut turn).await {
+                    tracing::warn!(%error, "can't reload the catalog after a failed commit; it is tried again");
+                }
+            }
+            // It was not even tried.
+            Err(_) => *turn = false,
+        }
+        committed.map(|committed| (turn, committed))
+    }
+
+    /// Loads what the catalog holds, with every epoch that its views do not count, and has it taken over.
+    async fn follow(&self, turn: &mut Turn<'_>) -> Result<()> {
+        let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
+        self.load_version(epochs.into_iter().map(Arc::new).collect()).await?;
+        **turn = false;
+        Ok(())
+    }
+
+    /// After a commit that is sure: loads the version that the catalog holds and has it taken over.
+    async fn adopt(&self, mut turn: Turn<'_>, epochs: Vec<Arc<Epoch>>) -> Result<()> {
+        self.load_version(epochs).await?;
+        *turn = false;
+        Ok(())
+    }
+
+    async fn load_version(&self, epochs: Vec<Arc<Epoch>>) -> Result<()> {
         let version = Arc::new(self.inner.catalog.load_version().await?);
         *self.inner.version.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&version);
         self.show_version(&version);

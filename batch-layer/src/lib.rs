@@ -10,6 +10,7 @@
 pub mod access;
 pub mod catalog;
 mod check;
+mod claim;
 mod compact;
 pub mod error;
 mod flush;
@@ -26,6 +27,6 @@ mod views;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use layer::{Adopter, BatchLayer, Components, Opened};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, StoreFaults};
 pub use settings::Settings;
 pub use views::ViewCells;

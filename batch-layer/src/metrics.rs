@@ -22,6 +22,24 @@ pub struct DoubtLabels {
     pub outcome: &'static str,
 }
 
+/// What went wrong with one attempt at a request to the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FaultLabels {
+    /// From a closed set.
+    reason: &'static str,
+}
+
+/// Counts what goes wrong between here and the store, whether or not trying again helped.
+#[derive(Debug, Clone, Default)]
+pub struct StoreFaults(Family<FaultLabels, Counter>);
+
+impl StoreFaults {
+    /// One more for this reason.
+    pub(crate) fn count(&self, reason: &'static str) {
+        self.0.get_or_create(&FaultLabels { reason }).inc();
+    }
+}
+
 /// Handles of all counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -41,6 +59,8 @@ pub struct Metrics {
     pub rows_read: Counter,
     /// Objects deleted because nothing needs them.
     pub objects_deleted: Counter,
+    /// What went wrong between here and the store.
+    pub store_faults: StoreFaults,
 }
 
 impl Metrics {
@@ -65,6 +85,8 @@ impl Metrics {
             "Objects deleted because nothing needs them",
             metrics.objects_deleted.clone(),
         );
+        let faults = "Attempts at requests to the store that went wrong, by reason; most are made again";
+        batch.register("store_faults", faults, metrics.store_faults.0.clone());
         metrics
     }
 

@@ -9,6 +9,7 @@
 //! compact    many files ─► few
 //! ```
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use schemas::history::StoredCell;
@@ -42,21 +43,29 @@ impl BatchLayer {
     /// The catalog fails. A job's own failure is kept with the job.
     pub async fn run_next(&self) -> Result<Option<i64>> {
         let now = self.inner.components.clock.now();
-        let Some(job) = self.inner.catalog.claim(now).await? else { return Ok(None) };
-        let outcome = self.run(&job).await;
-        let now = self.inner.components.clock.now();
-        let state = match &outcome {
-            Ok(()) => self.inner.catalog.finish(job.id, now, Ok(()), None).await?,
-            // What was refused or is corrupt will be so again.
-            Err(error @ (Error::Refused(_) | Error::Corrupt { .. } | Error::NotFound(_))) => {
-                self.inner.catalog.finish(job.id, now, Err(error.to_string()), None).await?
-            }
-            Err(Error::Cancelled) => self.inner.catalog.finish(job.id, now, Err("cancelled".to_owned()), None).await?,
-            Err(error) => self.inner.catalog.finish(job.id, now, Err(describe(error)), Some(RETRY)).await?,
+        // Jobs run one at a time: where the catalog was not told how the last one ended, none that it takes for running does.
+        if self.inner.untold.swap(true, Ordering::AcqRel) {
+            self.inner.catalog.requeue_running(now).await?;
+        }
+        let Some(job) = self.inner.catalog.claim(now).await? else {
+            self.inner.untold.store(false, Ordering::Release);
+            return Ok(None);
         };
+        let outcome = self.run(&job).await;
         if let Err(error) = &outcome {
             tracing::warn!(job = job.id, kind = job.kind.name(), %error, "job ended without success");
         }
+        let (end, retry) = match &outcome {
+            Ok(()) => (Ok(()), None),
+            // What was refused or is corrupt will be so again.
+            Err(error @ (Error::Refused(_) | Error::Corrupt { .. } | Error::NotFound(_) | Error::Cancelled)) => {
+                (Err(error.to_string()), None)
+            }
+            Err(error) => (Err(describe(error)), Some(RETRY)),
+        };
+        let now = self.inner.components.clock.now();
+        let state = self.inner.catalog.finish(job.id, now, end, retry).await?;
+        self.inner.untold.store(false, Ordering::Release);
         let labels = JobLabels { kind: job.kind.name(), outcome: state.name() };
         self.inner.components.metrics.jobs.get_or_create(&labels).inc();
         Ok(Some(job.id))

@@ -20,11 +20,17 @@ pub enum Gap {
     GenerationCommitted,
     /// Superseded files are named; they still exist.
     BeforeFilesDeleted,
+    /// The catalog is about to be asked or changed.
+    CatalogAsked,
+    /// A change of the catalog is complete; it is not committed.
+    CatalogChanged,
+    /// A change of the catalog is committed; nobody was told.
+    CatalogCommitted,
 }
 
 impl Gap {
-    /// Every gap, in commit order.
-    pub const ALL: [Self; 7] = [
+    /// Every gap, in commit order; last those of every transaction of the catalog.
+    pub const ALL: [Self; 10] = [
         Self::LogSynced,
         Self::EpochWritten,
         Self::FlushCommitted,
@@ -32,6 +38,9 @@ impl Gap {
         Self::ViewsWritten,
         Self::GenerationCommitted,
         Self::BeforeFilesDeleted,
+        Self::CatalogAsked,
+        Self::CatalogChanged,
+        Self::CatalogCommitted,
     ];
 }
 

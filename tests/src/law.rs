@@ -1,21 +1,24 @@
 //! One random life of the real engine, checked against the oracle after every step.
 //!
-//! A case is a seed. Everything that happens in it follows from the seed alone, so a failure replays from it.
+//! A case is a seed. Everything that happens in it follows from the seed alone, so a failure replays from it. One life of
+//! three is led with faults of the store and of the catalog: there an operation may fail, saying why, but no answer may
+//! be wrong, and when the faults end, nothing may be missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use batch_layer::catalog::{JobKind, NewJob};
+use batch_layer::catalog::{JobKind, JobState, NewJob};
 use schemas::gap::Gap;
 use schemas::query::QueryText;
 use schemas::time::{DAY, HOUR, MINUTE, SECOND, parse_rfc3339};
 use schemas::{Clock as _, SeriesKey, TimeRange};
 use speed_layer::{Rows, SeriesRef};
-use weir::Engine;
+use weir::{Engine, EngineComponents};
 
+use crate::faults::{Faults, FaultyGaps, FaultyStore, Fired};
 use crate::oracle::{Oracle, SCALE};
-use crate::parts::{ArmedGap, TestClock, open, scratch};
+use crate::parts::{ArmedGap, TestClock, open_with, scratch};
 
 /// Devices and metrics of the cases: six series.
 const DEVICES: [&str; 3] = ["press-1", "press-2", "lathe-1"];
@@ -25,11 +28,16 @@ const STEPS: usize = 24;
 /// Readings further ahead than this are quarantined.
 const SKEW: i64 = 600 * SECOND;
 
-/// Lives one life. The error says what went wrong at which step.
+/// One life of so many has faults.
+const FAULTY: u64 = 3;
+/// So many of a hundred operations of the store fail while there are faults.
+const FAULTS_PERCENT: u64 = 12;
+
+/// Lives one life; returns the faults that happened in it. The error says what went wrong at which step.
 ///
 /// # Errors
-/// The engine fails, or an answer is not the oracle's.
-pub async fn live(seed: u64) -> anyhow::Result<()> {
+/// The engine fails without a fault, or an answer is not the oracle's.
+pub async fn live(seed: u64) -> anyhow::Result<Fired> {
     let mut life = Life::begin(seed).await?;
     for step in 0..STEPS {
         let what = life.step().await.with_context(|| format!("step {step}"))?;
@@ -43,10 +51,18 @@ struct Life {
     dir: tempfile::TempDir,
     clock: Arc<TestClock>,
     gaps: Arc<ArmedGap>,
+    faults: Arc<Faults>,
+    /// Whether there are faults at times.
+    faulty: bool,
     /// `None` only while it restarts.
     engine: Option<Engine>,
     oracle: Oracle,
+    /// A batch whose sender was not told that it was taken.
+    unanswered: Option<Batch>,
 }
+
+/// What is sent together: series, event time and units of each reading.
+type Batch = Vec<(usize, i64, i64)>;
 
 fn key(series: usize) -> SeriesKey {
     let (device, metric) = (DEVICES[series / METRICS.len()], METRICS[series % METRICS.len()]);
@@ -57,10 +73,45 @@ impl Life {
     async fn begin(seed: u64) -> anyhow::Result<Self> {
         // The end of a month: late readings fall into other partitions.
         let clock = TestClock::at(parse_rfc3339("2024-01-31T23:58:00Z")?);
-        let (dir, gaps) = (scratch(), Arc::new(ArmedGap::default()));
-        let engine = open(dir.path(), Arc::clone(&clock), Arc::clone(&gaps)).await?;
-        let (random, oracle) = (fastrand::Rng::with_seed(seed), Oracle::default());
-        Ok(Self { random, dir, clock, gaps, engine: Some(engine), oracle })
+        let mut life = Self {
+            random: fastrand::Rng::with_seed(seed),
+            dir: scratch(),
+            clock,
+            gaps: Arc::default(),
+            faults: Faults::new(seed),
+            faulty: seed.is_multiple_of(FAULTY),
+            engine: None,
+            oracle: Oracle::default(),
+            unanswered: None,
+        };
+        life.open().await?;
+        Ok(life)
+    }
+
+    /// Opens the engine, at last without faults.
+    async fn open(&mut self) -> anyhow::Result<()> {
+        let inner = batch_layer::store::open(&self.dir.path().join("history").to_string_lossy())?;
+        for _ in 0..3 {
+            let store = FaultyStore { inner: Arc::clone(&inner), faults: Arc::clone(&self.faults) };
+            let gaps = FaultyGaps { inner: Arc::clone(&self.gaps), faults: Arc::clone(&self.faults) };
+            let clock = Arc::clone(&self.clock);
+            let components = EngineComponents { clock, gaps: Arc::new(gaps), store: Some(Arc::new(store)) };
+            match open_with(self.dir.path(), components).await {
+                Ok(engine) => {
+                    self.engine = Some(engine);
+                    return Ok(());
+                }
+                Err(error) => self.bear(error)?,
+            };
+            self.faults.set(0);
+        }
+        anyhow::bail!("it does not open, although there are no faults any more")
+    }
+
+    /// Takes an error for what it is where it tells of a fault.
+    fn bear(&self, error: anyhow::Error) -> anyhow::Result<String> {
+        let text = format!("{error:#}");
+        if self.faulty && Faults::told_in(&text) { Ok(format!("failed: {text}")) } else { Err(error) }
     }
 
     fn engine(&self) -> &Engine {
@@ -68,8 +119,24 @@ impl Life {
     }
 
     async fn step(&mut self) -> anyhow::Result<String> {
-        let advance = self.random.i64(0..90) * SECOND;
+        let faults = if self.faulty && self.random.u8(..4) > 0 { FAULTS_PERCENT } else { 0 };
+        self.faults.set(faults);
+        self.move_clock();
+        let done = self.act().await;
+        done.or_else(|error| self.bear(error))
+    }
+
+    /// Mostly a moment further; rarely it stands, or jumps by up to a day, as clocks do that are set.
+    fn move_clock(&mut self) {
+        let advance = match self.random.u8(..40) {
+            0 => self.random.i64(-DAY..DAY) / SECOND * SECOND,
+            1 => 0,
+            _ => self.random.i64(0..90) * SECOND,
+        };
         self.clock.advance(advance);
+    }
+
+    async fn act(&mut self) -> anyhow::Result<String> {
         match self.random.u8(..100) {
             0..46 => self.ingest(false).await,
             46..50 => self.crash_in(Gap::LogSynced).await,
@@ -100,25 +167,34 @@ impl Life {
     }
 
     /// A batch with fresh, late, doubled and corrected readings in random order. With `lost_reply` the engine crashes
-    /// after the sync: nobody is told, but what was synced counts.
+    /// after the sync: nobody is told, but what was synced counts. Its sender sends the batch again, before others or after.
     async fn ingest(&mut self, lost_reply: bool) -> anyhow::Result<String> {
+        let batch = match self.unanswered.take_if(|_| self.random.bool()) {
+            Some(again) => again,
+            None => (0..self.random.usize(1..30)).map(|_| self.reading()).collect(),
+        };
+        self.send(&batch, lost_reply).await?;
+        // An answer may be lost on its way, too.
+        if lost_reply || self.random.u8(..16) == 0 {
+            self.unanswered = Some(batch.clone());
+        }
+        Ok(format!("ingest of {}", batch.len()))
+    }
+
+    async fn send(&mut self, batch: &Batch, lost_reply: bool) -> anyhow::Result<()> {
         let mut rows = Rows { keys: (0..DEVICES.len() * METRICS.len()).map(key).collect(), ..Rows::default() };
-        let n = self.random.usize(1..30);
-        let mut arrived = Vec::new();
-        for _ in 0..n {
-            let (series, time, units) = self.reading();
-            rows.series.push(SeriesRef::new(u32::try_from(series)?));
-            rows.times.push(time);
-            rows.values.push(units as f64 / SCALE);
-            arrived.push((series, time, units));
+        for (series, time, units) in batch {
+            rows.series.push(SeriesRef::new(u32::try_from(*series)?));
+            rows.times.push(*time);
+            rows.values.push(*units as f64 / SCALE);
         }
         let limit = self.clock.now().0 + SKEW;
         let answer = self.engine().serving.speed.append(rows).await;
         ensure!(answer.is_err() == lost_reply, "append: {answer:?}");
-        for (series, time, units) in arrived.into_iter().filter(|(_, time, _)| *time <= limit) {
-            self.oracle.arrive(series, time, units);
+        for (series, time, units) in batch.iter().filter(|(_, time, _)| *time <= limit) {
+            self.oracle.arrive(*series, *time, *units);
         }
-        Ok(format!("ingest of {n}"))
+        Ok(())
     }
 
     fn reading(&mut self) -> (usize, i64, i64) {
@@ -179,7 +255,9 @@ impl Life {
         let id = batch.catalog().enqueue(job).await?;
         while batch.run_next().await?.is_some() {}
         let job = batch.catalog().job(id).await?;
-        ensure!(job.error.is_none(), "job failed: {:?}", job.error);
+        if let Some(error) = job.error {
+            anyhow::bail!("job failed: {error}");
+        }
         if kind == JobKind::Audit {
             let unexplained = batch.catalog().reconciliation(10).await?;
             let unexplained = unexplained.iter().filter(|r| r.job == Some(id)).collect::<Vec<_>>();
@@ -211,10 +289,11 @@ impl Life {
         let engine = self.engine.take().expect("the engine is open");
         if crash {
             engine.abandon().await;
-        } else {
-            engine.close().await?;
+        } else if let Err(error) = engine.close().await {
+            // What was not flushed is in the log.
+            self.bear(error)?;
         }
-        self.engine = Some(open(self.dir.path(), Arc::clone(&self.clock), Arc::clone(&self.gaps)).await?);
+        self.open().await?;
         Ok(if crash { "crash" } else { "restart" }.to_owned())
     }
 
@@ -232,29 +311,40 @@ impl Life {
             Gap::EpochWritten | Gap::FlushCommitted | Gap::BeforeLogTruncated => drop(self.flush().await),
             Gap::ViewsWritten | Gap::GenerationCommitted => drop(self.job(JobKind::Recompute).await),
             Gap::BeforeFilesDeleted => drop(self.engine().serving.batch.collect_garbage().await),
+            Gap::CatalogAsked | Gap::CatalogChanged | Gap::CatalogCommitted => match self.random.u8(..4) {
+                0 => drop(self.flush().await),
+                1 => drop(self.job(JobKind::Fold).await),
+                2 => drop(self.revert().await),
+                _ => drop(self.collect_garbage().await),
+            },
         }
         let engine = self.engine.take().expect("the engine is open");
         engine.abandon().await;
         let crashed = self.gaps.disarm();
-        self.engine = Some(open(self.dir.path(), Arc::clone(&self.clock), Arc::clone(&self.gaps)).await?);
+        self.open().await?;
         Ok(format!("crash in {gap:?} ({crashed})"))
     }
 
-    /// A few random queries, each point of which must be the oracle's.
+    /// A few random queries, each point of which must be the oracle's: the first with faults, if there are some.
     async fn compare(&mut self) -> anyhow::Result<()> {
-        let now = self.clock.now().0;
-        for _ in 0..2 {
-            let step = [10 * SECOND, MINUTE, 7 * SECOND, HOUR, DAY][self.random.usize(..5)];
-            let far = [5 * MINUTE, 2 * HOUR, 5 * DAY][self.random.usize(..3)];
-            // Aligned ranges half of the time.
-            let grain = if self.random.bool() { MINUTE } else { 1 };
-            let from = (now - self.random.i64(1..far)) / grain * grain;
-            let to = from + self.random.i64(1..=far) + SKEW;
-            let by = [None, Some(""), Some("device_id"), Some("line")][self.random.usize(..4)];
-            let selector = ["{}", "temperature", r#"load{device_id=~"press-.*"}"#][self.random.usize(..3)];
-            self.compare_one(selector, (from, to), step, by).await?;
+        if let Err(error) = self.compare_some().await {
+            self.bear(error)?;
         }
-        Ok(())
+        self.faults.set(0);
+        self.compare_some().await
+    }
+
+    async fn compare_some(&mut self) -> anyhow::Result<()> {
+        let now = self.clock.now().0;
+        let step = [10 * SECOND, MINUTE, 7 * SECOND, HOUR, DAY][self.random.usize(..5)];
+        let far = [5 * MINUTE, 2 * HOUR, 5 * DAY][self.random.usize(..3)];
+        // Aligned ranges half of the time.
+        let grain = if self.random.bool() { MINUTE } else { 1 };
+        let from = (now - self.random.i64(1..far)) / grain * grain;
+        let to = from + self.random.i64(1..=far) + SKEW;
+        let by = [None, Some(""), Some("device_id"), Some("line")][self.random.usize(..4)];
+        let selector = ["{}", "temperature", r#"load{device_id=~"press-.*"}"#][self.random.usize(..3)];
+        self.compare_one(selector, (from, to), step, by).await
     }
 
     async fn compare_one(&self, selector: &str, range: (i64, i64), step: i64, by: Option<&str>) -> anyhow::Result<()> {
@@ -296,12 +386,20 @@ impl Life {
     }
 
     /// In the end history alone must say the same, and the check must find nothing but what a crash left behind.
-    async fn end(mut self) -> anyhow::Result<()> {
+    async fn end(mut self) -> anyhow::Result<Fired> {
+        if self.faulty {
+            self.faults.set(FAULTS_PERCENT);
+            if let Err(error) = self.collect_garbage().await {
+                self.bear(error)?;
+            }
+            self.check().await?;
+            self.faults.set(0);
+        }
         self.engine().serving.flush().await?;
         self.clock.advance(DAY);
         self.job_over(JobKind::Recompute, TimeRange::ALL).await?;
-        let now = self.clock.now().0;
-        let range = (now - 8 * DAY, now);
+        // The clock may have jumped: what counts is when readings happened.
+        let range = self.oracle.span();
         for by in [None, Some("")] {
             self.compare_one("{}", range, HOUR, by).await.context("in the end")?;
         }
@@ -309,7 +407,7 @@ impl Life {
             r#match: Some("{}".to_owned()),
             from: Some(schemas::EventTime(range.0).to_string()),
             to: Some(schemas::EventTime(range.1).to_string()),
-            step: Some("30d".to_owned()),
+            step: Some("3650d".to_owned()),
             agg: Some("count".to_owned()),
             by: Some(String::new()),
             view: Some("batch".to_owned()),
@@ -318,10 +416,25 @@ impl Life {
         let answer = self.engine().serving.query(&text).await?;
         let counted: u64 = answer.series.iter().flat_map(|s| &s.points).map(|p| p.data_points).sum();
         ensure!(counted == self.oracle.len() as u64, "batch views count {counted}, the oracle {}", self.oracle.len());
-        let findings = self.engine().serving.batch.check(|_, _| {}).await?;
-        let real: Vec<_> = findings.iter().filter(|f| !f.reason.contains("a crash left it behind")).collect();
-        ensure!(real.is_empty(), "{real:?}");
-        self.engine.take().expect("the engine is open").close().await
+        self.check().await?;
+        let jobs = self.engine().serving.batch.catalog().jobs(1000).await?;
+        let stuck: Vec<_> = jobs.iter().filter(|job| job.state == JobState::Running).collect();
+        ensure!(stuck.is_empty(), "nobody carries out {stuck:?}");
+        self.engine.take().expect("the engine is open").close().await?;
+        Ok(self.faults.fired())
+    }
+
+    /// The check finds nothing but what a crash left behind, and what faults keep from it.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        let findings = match self.engine().serving.batch.check(|_, _| {}).await {
+            Ok(findings) => findings,
+            Err(error) => return self.bear(error.into()).map(drop),
+        };
+        let real = findings.iter().filter(|f| !f.reason.contains("a crash left it behind"));
+        for finding in real {
+            self.bear(anyhow::anyhow!("{finding:?}"))?;
+        }
+        Ok(())
     }
 }
 

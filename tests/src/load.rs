@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use crate::server::Server;
 
-const BATCH: i64 = 50;
+/// Readings of a batch.
+pub const BATCH: i64 = 50;
 const START_MS: i64 = 1_700_000_000_000;
 
 /// What one connection knows of its series: `sent` readings numbered from 0, the first `acked` of them acknowledged.
@@ -85,6 +86,11 @@ pub fn request_recompute(url: &str) {
     drop(client.post(format!("{url}/v1/jobs")).json(&serde_json::json!({"kind": "recompute"})).send());
 }
 
+/// What [`check`] asks.
+pub fn question(url: &str) -> String {
+    format!("{url}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max")
+}
+
 /// Of each series: all that was acknowledged, nothing that was never sent, nothing twice.
 ///
 /// # Panics
@@ -101,9 +107,25 @@ pub fn check(server: &Server, series: &[Sent], cycle: usize) {
 /// # Panics
 /// Something is missing or doubled, or the server answers with an error.
 pub fn check_unless_gone(url: &str, series: &[Sent], cycle: usize) -> reqwest::Result<()> {
-    // What is acknowledged while the server answers need not be in the answer.
-    let promised: Vec<i64> = series.iter().map(Sent::acked).collect();
-    let found = found(url)?;
+    let promised = acked(series);
+    check_found(&found(url)?, &promised, series, cycle);
+    Ok(())
+}
+
+/// How many readings of each series were acknowledged. Asked before a question, it says what the answer must hold: what is
+/// acknowledged while the server answers need not be in it.
+pub fn acked(series: &[Sent]) -> Vec<i64> {
+    series.iter().map(Sent::acked).collect()
+}
+
+/// Count, sum and maximum of a series.
+pub type Found = (f64, f64, f64);
+
+/// An answer holds all that was `promised`, nothing that was never sent, nothing twice.
+///
+/// # Panics
+/// Something is missing or doubled.
+pub fn check_found(found: &BTreeMap<String, Found>, promised: &[i64], series: &[Sent], cycle: usize) {
     for (i, sent) in series.iter().enumerate() {
         let (count, sum, max) = found.get(&format!("d{i}")).copied().unwrap_or((0.0, 0.0, -1.0));
         assert!(count >= promised[i] as f64, "cycle {cycle}: series {i} lost readings: {count} of {sent:?}");
@@ -112,22 +134,28 @@ pub fn check_unless_gone(url: &str, series: &[Sent], cycle: usize) -> reqwest::R
         assert_eq!(max, count - 1.0, "cycle {cycle}: series {i} has a hole: {sent:?}");
         assert_eq!(sum, count * (count - 1.0) / 2.0, "cycle {cycle}: series {i} counts something twice");
     }
-    Ok(())
 }
 
-/// Count, sum and maximum of each series, by device.
+/// What the server holds of each series, by device.
 ///
 /// # Errors
 /// The server is gone.
 ///
 /// # Panics
 /// It answers with an error.
-pub fn found(url: &str) -> reqwest::Result<BTreeMap<String, (f64, f64, f64)>> {
-    let query = format!("{url}/v1/query?match=load&from=0&to=now-1d&step=1000d&agg=count,sum,max");
-    let answer = reqwest::blocking::get(query)?;
+pub fn found(url: &str) -> reqwest::Result<BTreeMap<String, Found>> {
+    let answer = reqwest::blocking::get(question(url))?;
     let (status, body) = (answer.status(), answer.text()?);
     assert_eq!(status, StatusCode::OK, "{body}");
-    let answer: Value = serde_json::from_str(&body).expect("JSON");
+    Ok(found_in(&body))
+}
+
+/// What an answer to [`question`] holds of each series, by device.
+///
+/// # Panics
+/// It is none.
+pub fn found_in(body: &str) -> BTreeMap<String, Found> {
+    let answer: Value = serde_json::from_str(body).expect("JSON");
     let entry = |entry: &Value| {
         let points = entry["points"].as_array().expect("points");
         assert_eq!(points.len(), 1, "one bucket holds all");
@@ -135,5 +163,5 @@ pub fn found(url: &str) -> reqwest::Result<BTreeMap<String, (f64, f64, f64)>> {
         let device = entry["tags"]["device_id"].as_str().expect("a device").to_owned();
         (device, (number("count"), number("sum"), number("max")))
     };
-    Ok(answer["series"].as_array().unwrap_or_else(|| panic!("{body}")).iter().map(entry).collect())
+    answer["series"].as_array().unwrap_or_else(|| panic!("{body}")).iter().map(entry).collect()
 }

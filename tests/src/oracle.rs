@@ -51,6 +51,12 @@ impl Oracle {
         readings.into_iter().map(|(key, readings)| (key, Truth::of(readings))).collect()
     }
 
+    /// The shortest range of event times that holds all.
+    pub fn span(&self) -> (i64, i64) {
+        let times = || self.counted.keys().map(|(_, time)| *time);
+        (times().min().unwrap_or(0), times().max().unwrap_or(0) + 1)
+    }
+
     /// How many identities.
     pub fn len(&self) -> usize {
         self.counted.len()

@@ -72,11 +72,19 @@ pub fn scratch() -> tempfile::TempDir {
 /// # Errors
 /// As [`Engine::open`].
 pub async fn open(dir: &Path, clock: Arc<TestClock>, gaps: Arc<ArmedGap>) -> anyhow::Result<Engine> {
+    open_with(dir, EngineComponents { clock, gaps, store: None }).await
+}
+
+/// Like [`open`], with these parts.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub async fn open_with(dir: &Path, components: EngineComponents) -> anyhow::Result<Engine> {
     let mut settings = EngineSettings::new(dir);
     settings.speed.segment_bytes = 1 << 16;
     settings.speed.hot_retention = Duration::from_secs(120);
     settings.speed.shards = 2;
     settings.batch.generation_grace = Duration::from_secs(3600);
     settings.batch.file_grace = Duration::from_secs(60);
-    Engine::open(settings, EngineComponents { clock, gaps }).await
+    Engine::open(settings, components).await
 }

@@ -70,6 +70,16 @@ impl Server {
         Self::spawn(serve(dir, more), client)
     }
 
+    /// Like [`Self::start`], with these variables in its environment.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_in(environment: &[(&str, String)], dir: &Path, more: &[&str]) -> anyhow::Result<Self> {
+        let mut command = serve(dir, more);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Self::launch(command)
+    }
+
     /// The same of a command that a test altered.
     ///
     /// # Errors

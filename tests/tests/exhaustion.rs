@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use tests::faults::{Calls, Fault};
+use tests::calls::{Calls, Fault};
 use tests::life::live;
 use tests::load::{Sent, check};
 use tests::parts::scratch;

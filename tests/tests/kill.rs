@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tests::faults::{Calls, Fault};
+use tests::calls::{Calls, Fault};
 use tests::load::{Sent, check, found, request_recompute};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of, serve};

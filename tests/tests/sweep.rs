@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tests::faults::{Call, Calls, Fault};
+use tests::calls::{Call, Calls, Fault};
 use tests::life::{Gone, Met, SETTINGS, live};
 use tests::load::{Sent, check};
 use tests::parts::scratch;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use batch_layer::store::Store;
 use batch_layer::{Adopter, BatchLayer};
 use prometheus_client::registry::Registry;
 use schemas::epoch::{Epoch, Sealed};
@@ -61,11 +62,13 @@ pub struct EngineComponents {
     pub clock: Arc<dyn Clock>,
     /// Is told of gaps in the commit order.
     pub gaps: Arc<dyn GapHook>,
+    /// Where history lies, instead of where the settings say.
+    pub store: Option<Store>,
 }
 
 impl Default for EngineComponents {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), gaps: Arc::new(NoGaps) }
+        Self { clock: Arc::new(SystemClock), gaps: Arc::new(NoGaps), store: None }
     }
 }
 
@@ -147,7 +150,11 @@ impl Engine {
             metrics: batch_layer::Metrics::new(&mut registry),
             gaps: Arc::clone(&components.gaps),
         };
-        let opened = BatchLayer::open(settings.batch, batch_components).await.context("can't open history")?;
+        let opened = match components.store {
+            Some(store) => BatchLayer::open_in(store, settings.batch, batch_components).await,
+            None => BatchLayer::open(settings.batch, batch_components).await,
+        };
+        let opened = opened.context("can't open history")?;
         let speed_components = speed_layer::Components {
             clock: Arc::clone(&components.clock),
             metrics: speed_layer::Metrics::new(&mut registry),

@@ -25,18 +25,21 @@ mod rows;
 mod schedules;
 mod state;
 mod tokens;
+mod transaction;
 mod version;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use schemas::gap::{Gap, GapHook, NoGaps};
 use sqlx::migrate::{MigrateError, Migration, MigrationSource, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, SqlSafeStr, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, SqlSafeStr, SqlitePool};
 
 use crate::error::{Error, Result};
 
@@ -46,14 +49,12 @@ pub use history::{EpochRow, FlushCommit, SeriesCommit};
 pub use jobs::{CancelOutcome, JobKind, JobRow, JobState, NewJob, RetryPolicy};
 pub use reconciliation::{Cause, ReconciliationRow};
 pub use schedules::ScheduleRow;
+use transaction::{Tx, reach};
 
 /// Connections that read. Reads are short and few; more would only cost memory.
 const READERS: u32 = 4;
 /// How long to wait for a lock that another process holds, such as a backup tool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A transaction, rolled back unless it is committed.
-type Tx = Transaction<'static, Sqlite>;
 
 /// A cheap handle to the catalog.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct Catalog {
     writer: SqlitePool,
     /// In memory it is the writer itself, since each connection would have a database of its own.
     readers: SqlitePool,
+    /// Is told of each transaction.
+    gaps: Arc<dyn GapHook>,
 }
 
 impl Catalog {
@@ -78,7 +81,7 @@ impl Catalog {
             .max_connections(READERS)
             .test_before_acquire(false)
             .connect_lazy_with(options.read_only(true));
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, gaps: Arc::new(NoGaps) })
     }
 
     /// An empty catalog that lives as long as its handles: for tests.
@@ -88,7 +91,12 @@ impl Catalog {
     pub async fn memory() -> Result<Self> {
         let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
         let writer = single_connection(options).await?;
-        Ok(Self { readers: writer.clone(), writer })
+        Ok(Self { readers: writer.clone(), writer, gaps: Arc::new(NoGaps) })
+    }
+
+    /// The same catalog; `gaps` is told of each of its transactions.
+    pub(crate) fn watched_by(self, gaps: Arc<dyn GapHook>) -> Self {
+        Self { gaps, ..self }
     }
 
     /// Waits for transactions under way and closes the file. The handles are of no use afterwards.
@@ -100,12 +108,15 @@ impl Catalog {
 
     /// The only transaction that may change something.
     async fn begin(&self) -> Result<Tx> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.attempt("begin a catalog transaction")
+        reach(&*self.gaps, Gap::CatalogAsked).attempt("begin a catalog transaction")?;
+        let begun = self.writer.begin_with("BEGIN IMMEDIATE").await.attempt("begin a catalog transaction")?;
+        Ok(Tx::new(begun, Arc::clone(&self.gaps)))
     }
 
     /// A transaction that sees one state of the catalog throughout.
     async fn snapshot(&self) -> Result<Tx> {
-        self.readers.begin().await.attempt("read the catalog")
+        reach(&*self.gaps, Gap::CatalogAsked).attempt("read the catalog")?;
+        Ok(Tx::new(self.readers.begin().await.attempt("read the catalog")?, Arc::clone(&self.gaps)))
     }
 }
 

@@ -3,6 +3,9 @@
 //! Owns paths, checksums and the comparison that makes a repeated put harmless; also the cache of Parquet footers. Does
 //! not own what is inside the objects.
 //!
+//! A put whose answer is lost may have landed or not. What is there afterwards tells: under a name that says what the
+//! bytes are, the same bytes are the put itself.
+//!
 //! - OBJ-1: no byte is handed out before the block that holds it was compared with its checksum. Parquet's own pages
 //!   carry none: a flipped bit would otherwise become a wrong answer.
 //! - OBJ-2: an object never changes. Its path names its content, so whatever is cached by path stays true.
@@ -25,8 +28,12 @@ use schemas::paths::{ObjectKind, object_path};
 use schemas::view::{BLOCK_BYTES, ObjectRef};
 use twox_hash::XxHash3_64;
 
+use crate::claim::CLAIM;
 use crate::error::{Error, Result};
+use crate::metrics::StoreFaults;
 
+/// So often an object is read before its bytes are called wrong: the first ones may have been spoilt on the way.
+const READS: usize = 3;
 /// Most bytes of decoded Parquet footers kept.
 const FOOTERS_BYTES: usize = 64 << 20;
 /// Bytes read at the end of a file to get its footer in one go; most footers are smaller.
@@ -37,12 +44,18 @@ const FOOTER_HINT: usize = 64 << 10;
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     footers: Arc<Mutex<Footers>>,
+    faults: StoreFaults,
 }
 
 impl Objects {
     /// The objects of this store.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, footers: Arc::default() }
+        Self { store, footers: Arc::default(), faults: StoreFaults::default() }
+    }
+
+    /// The same objects; what goes wrong with them is counted here.
+    pub(crate) fn counted(self, faults: StoreFaults) -> Self {
+        Self { faults, ..self }
     }
 
     /// Stores these bytes under a path that names their content. Putting the same again changes nothing, so that a put
@@ -54,13 +67,41 @@ impl Objects {
         let path = object_path(kind, part, position, XxHash3_64::oneshot(&bytes));
         let object = ObjectRef { path, bytes: bytes.len() as u64, block_sums: sums(&bytes) };
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&location(&object.path)?, bytes.into(), options).await {
+        match self.store.put_opts(&location(&object.path)?, bytes.clone().into(), options).await {
             Ok(_) => {}
-            // Same length and same checksums of every block: the same bytes, put by us before.
-            Err(StoreError::AlreadyExists { .. }) => self.verify(&object).await?,
-            Err(e) => return Err(Error::unavailable(format!("put {}", object.path), e)),
+            Err(error) => self.find_put(&object, bytes, error).await?,
         }
         Ok(object)
+    }
+
+    /// What a put that was answered with an error has left in the store.
+    async fn find_put(&self, object: &ObjectRef, bytes: Bytes, error: StoreError) -> Result<()> {
+        let existed = matches!(error, StoreError::AlreadyExists { .. });
+        match self.verify(object).await {
+            // Same length and same checksums of every block: the same bytes, put by us, now or before.
+            Ok(()) if existed => Ok(()),
+            Ok(()) => {
+                self.faults.count("lost_answer");
+                Ok(())
+            }
+            Err(wrong @ Error::Corrupt { .. }) if existed => self.put_rest(object, bytes, wrong).await,
+            Err(unread) if existed => Err(Error::unavailable(format!("put {}, which exists", object.path), unread)),
+            Err(_) => Err(Error::unavailable(format!("put {}", object.path), error)),
+        }
+    }
+
+    /// Where only the beginning of these bytes lies under their name, a put broke off: it is put anew. Other bytes there
+    /// are somebody else's, or damage, and stay.
+    async fn put_rest(&self, object: &ObjectRef, bytes: Bytes, wrong: Error) -> Result<()> {
+        let location = location(&object.path)?;
+        let read = async { self.store.get(&location).await?.bytes().await };
+        let there = read.await.map_err(|e| unreadable(&object.path, e))?;
+        if there.len() >= bytes.len() || !bytes.starts_with(&there) {
+            return Err(wrong);
+        }
+        self.faults.count("broken_off");
+        let put = self.store.put(&location, bytes.into()).await;
+        put.map(drop).map_err(|e| Error::unavailable(format!("put {}", object.path), e))
     }
 
     /// All bytes of an object, verified.
@@ -68,12 +109,7 @@ impl Objects {
     /// # Errors
     /// The object is missing or corrupt, or the store fails.
     pub async fn get(&self, object: &ObjectRef) -> Result<Bytes> {
-        let location = location(&object.path)?;
-        let read = async { self.store.get(&location).await?.bytes().await };
-        let bytes = read.await.map_err(|e| unreadable(&object.path, e))?;
-        check_length(object, bytes.len() as u64)?;
-        verify_blocks(object, 0, &bytes)?;
-        Ok(bytes)
+        Ok(self.read(object, None).await?.remove(0))
     }
 
     /// A range of an object's bytes, verified.
@@ -90,7 +126,33 @@ impl Objects {
             return Err(Error::corrupt(&object.path, format!("{range:?} is asked of {} bytes", object.bytes)));
         }
         let runs = block_runs(object, ranges);
-        let fetched = match self.store.get_ranges(&location(&object.path)?, &runs).await {
+        let fetched = self.read(object, Some(&runs)).await?;
+        Ok(ranges.iter().map(|range| cut_out(range, &runs, &fetched)).collect())
+    }
+
+    /// All bytes of an object, or these runs of whole blocks, verified.
+    async fn read(&self, object: &ObjectRef, runs: Option<&[Range<u64>]>) -> Result<Vec<Bytes>> {
+        let mut read = self.read_once(object, runs).await;
+        for _ in 1..READS {
+            if !matches!(read, Err(Error::Corrupt { .. })) {
+                break;
+            }
+            self.faults.count("wrong_bytes");
+            read = self.read_once(object, runs).await;
+        }
+        read
+    }
+
+    async fn read_once(&self, object: &ObjectRef, runs: Option<&[Range<u64>]>) -> Result<Vec<Bytes>> {
+        let location = location(&object.path)?;
+        let Some(runs) = runs else {
+            let read = async { self.store.get(&location).await?.bytes().await };
+            let bytes = read.await.map_err(|e| unreadable(&object.path, e))?;
+            check_length(object, bytes.len() as u64)?;
+            verify_blocks(object, 0, &bytes)?;
+            return Ok(vec![bytes]);
+        };
+        let fetched = match self.store.get_ranges(&location, runs).await {
             Ok(fetched) => fetched,
             Err(e) => return Err(self.why_unreadable(object, e).await),
         };
@@ -103,7 +165,7 @@ impl Objects {
             }
             verify_blocks(object, run.start, bytes)?;
         }
-        Ok(ranges.iter().map(|range| cut_out(range, &runs, &fetched)).collect())
+        Ok(fetched)
     }
 
     /// Some stores answer a range beyond the end with an error of no particular kind: a wrong length tells damage.
@@ -139,8 +201,9 @@ impl Objects {
     /// # Errors
     /// The store fails.
     pub async fn list(&self) -> Result<Vec<(String, u64)>> {
-        let listed = self.store.list(None).map_ok(|meta| (meta.location.to_string(), meta.size)).try_collect().await;
-        listed.map_err(|e| Error::unavailable("list objects", e))
+        let listed = self.store.list(None).map_ok(|meta| (meta.location.to_string(), meta.size));
+        let objects = listed.try_filter(|(path, _)| std::future::ready(path != CLAIM));
+        objects.try_collect().await.map_err(|e| Error::unavailable("list objects", e))
     }
 
     /// The Parquet reader of an object.

@@ -4,6 +4,7 @@ use object_store::{GetOptions, GetRange, ObjectStoreExt, PutMode, PutOptions, Pu
 
 use super::*;
 use object_store::Error as StoreError;
+use object_store::path::Path;
 
 /// What every store must do. One suite for all implementations.
 async fn contract(store: &dyn ObjectStore) {
@@ -125,6 +126,44 @@ async fn the_durable_directory_keeps_the_contract() {
     contract(&*open(root.to_str().expect("text")).expect("opens")).await;
     assert!(root.join(".staging").read_dir().expect("exists").next().is_none(), "nothing stays behind");
     contract(&*open(&format!("file://{}", root.display())).expect("opens again")).await;
+}
+
+/// A server of S3 for tests; where it is not installed, the test says that it was skipped.
+#[path = "../../../tests/src/s3.rs"]
+#[expect(dead_code, reason = "end-to-end tests use the rest")]
+mod server;
+
+fn bucket(server: &server::S3, url: &str) -> Store {
+    let builder = object_store::aws::AmazonS3Builder::new()
+        .with_endpoint(format!("http://{}", server.address))
+        .with_allow_http(true)
+        .with_access_key_id("test")
+        .with_secret_access_key("test")
+        // The program copies nothing; who does must say how this store tells that something is there.
+        .with_copy_if_not_exists(object_store::aws::S3CopyIfNotExists::Multipart);
+    s3::build(builder, url, &StoreFaults::default()).expect("opens")
+}
+
+#[tokio::test]
+async fn a_bucket_keeps_the_contract() {
+    let Some(server) = server::S3::start() else { return };
+    for url in ["s3://weir", "s3://weir/some/prefix"] {
+        contract(&*bucket(&server, url)).await;
+    }
+}
+
+#[tokio::test]
+async fn of_many_who_create_one_object_one_succeeds() {
+    let Some(server) = server::S3::start() else { return };
+    let dir = tempfile::tempdir().expect("a place");
+    let local = open(dir.path().to_str().expect("text")).expect("opens");
+    for store in [bucket(&server, "s3://weir"), local, open("memory://").expect("opens")] {
+        let create = || PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let path = Path::from("one");
+        let puts = (0..16).map(|i| store.put_opts(&path, format!("{i}").into(), create()));
+        let won = futures::future::join_all(puts).await.iter().filter(|put| put.is_ok()).count();
+        assert_eq!(won, 1, "{store}");
+    }
 }
 
 #[tokio::test]

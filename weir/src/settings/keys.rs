@@ -118,7 +118,8 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "history",
         value: "URL",
-        about: "Where history lies: a path, file://, memory:// or s3://bucket/prefix",
+        about: "Where history lies: a path, file://, memory:// or s3://bucket/prefix (key and place from the environment: \
+                AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION; for others than AWS AWS_ENDPOINT_URL, AWS_ALLOW_HTTP)",
         set: |s, text| {
             s.engine.batch.history = text.to_owned();
             Ok(())
