@@ -15,7 +15,7 @@ use schemas::gap::{Gap, GapHook};
 use schemas::history::StoredCell;
 use schemas::lateness::LatenessTable;
 use schemas::view::{HistoryVersion, ViewRef};
-use schemas::{Clock, LogPosition, SeriesId, TimeRange};
+use schemas::{Clock, LogPosition, Resolution, SeriesId, TimeRange};
 use tokio::sync::{Mutex, Notify};
 
 use crate::catalog::{Catalog, EpochRow, PublishCommit};
@@ -23,9 +23,10 @@ use crate::error::{Error, Result};
 use crate::history::{Objects, read_cells, read_series};
 use crate::metrics::Metrics;
 use crate::runner::install_default_schedules;
+use crate::scrub::Scrub;
 use crate::settings::Settings;
 use crate::views::{ViewCache, ViewCells};
-use crate::{flush, store};
+use crate::{flush, mend, store};
 
 /// Takes over each new version of the batch side.
 pub trait Adopter: Send + Sync + std::fmt::Debug {
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) views: ViewCache,
     /// Wakes the runner.
     pub(crate) wake: Notify,
+    pub(crate) scrub: Scrub,
 }
 
 /// A handle to the batch layer; cheap to clone.
@@ -102,7 +104,7 @@ impl BatchLayer {
         let version = Arc::new(catalog.load_version().await?);
         catalog.requeue_running(components.clock.now()).await?;
         let series = load_series(&catalog, &objects).await?;
-        let epochs = load_epochs(&objects, catalog.uncovered_epochs().await?).await?;
+        let epochs = load_epochs(&objects, &version, catalog.uncovered_epochs().await?, settings.base).await?;
         let lateness = catalog.lateness().await?;
         let lateness = lateness.into_iter().map(|(metric, w)| (metric, LatenessTable::from_weights(&w))).collect();
         let inner = Inner {
@@ -111,6 +113,7 @@ impl BatchLayer {
             version: RwLock::new(Arc::clone(&version)),
             adopter: OnceLock::new(),
             wake: Notify::new(),
+            scrub: Scrub::default(),
             committing: Mutex::default(),
             catalog,
             objects,
@@ -229,7 +232,8 @@ impl BatchLayer {
         let reverted = self.inner.catalog.commit_revert(generation, self.inner.components.clock.now()).await;
         let number = self.or_reload(reverted).await?;
         self.reach(Gap::GenerationCommitted)?;
-        let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
+        let uncovered = self.inner.catalog.uncovered_epochs().await?;
+        let epochs = load_epochs(&self.inner.objects, &self.version(), uncovered, self.inner.settings.base).await?;
         self.adopt(epochs.into_iter().map(Arc::new).collect()).await?;
         Ok(number)
     }
@@ -333,13 +337,15 @@ pub(crate) async fn load_series(catalog: &Catalog, objects: &Objects) -> Result<
 }
 
 /// Flushed epochs as they stand in memory after their readings were released.
-async fn load_epochs(objects: &Objects, rows: Vec<EpochRow>) -> Result<Vec<Epoch>> {
+async fn load_epochs(
+    objects: &Objects,
+    version: &HistoryVersion,
+    rows: Vec<EpochRow>,
+    base: Resolution,
+) -> Result<Vec<Epoch>> {
     let mut epochs = Vec::with_capacity(rows.len());
     for row in rows {
-        let cells = match &row.partials {
-            Some(object) => read_cells(objects, object, None, false).await?,
-            None => Vec::new(),
-        };
+        let cells = mend::epoch_cells(objects, version, &row, base).await?;
         epochs.push(Epoch {
             first: row.first,
             last: row.last,

@@ -242,6 +242,8 @@ impl Life {
 
     /// A few random queries, each point of which must be the oracle's.
     async fn compare(&mut self) -> anyhow::Result<()> {
+        let ledger = self.engine().serving.speed.ledger();
+        ensure!(ledger.equations().iter().all(|(_, holds)| *holds), "the ledger does not add up: {ledger:?}");
         let now = self.clock.now().0;
         for _ in 0..2 {
             let step = [10 * SECOND, MINUTE, 7 * SECOND, HOUR, DAY][self.random.usize(..5)];

@@ -31,6 +31,11 @@ impl Sent {
         self.acked.store(acked, Ordering::SeqCst);
     }
 
+    /// The same series, of which so many readings were acknowledged at some moment and all that were sent by now may be there.
+    pub fn as_promised(&self, acked: i64) -> Self {
+        Self { acked: AtomicI64::new(acked), sent: AtomicI64::new(self.sent.load(Ordering::SeqCst)) }
+    }
+
     /// Sends batches until `stop` is set or the server is gone or refuses one; then why. A batch without an answer is sent
     /// again by the next load: identities make that harmless.
     pub fn load(&self, url: &str, series: usize, stop: &AtomicBool) -> Option<reqwest::StatusCode> {

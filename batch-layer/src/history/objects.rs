@@ -46,21 +46,32 @@ impl Objects {
     }
 
     /// Stores these bytes under a path that names their content. Putting the same again changes nothing, so that a put
-    /// whose answer was lost can be repeated.
+    /// whose answer was lost can be repeated. Other bytes under that path are damage, and are replaced.
     ///
     /// # Errors
-    /// The store fails, or holds other bytes under the same path.
+    /// The store fails.
     pub async fn put(&self, kind: ObjectKind, part: &str, position: LogPosition, bytes: Bytes) -> Result<ObjectRef> {
         let path = object_path(kind, part, position, XxHash3_64::oneshot(&bytes));
         let object = ObjectRef { path, bytes: bytes.len() as u64, block_sums: sums(&bytes) };
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&location(&object.path)?, bytes.into(), options).await {
+        match self.store.put_opts(&location(&object.path)?, bytes.clone().into(), options).await {
             Ok(_) => {}
             // Same length and same checksums of every block: the same bytes, put by us before.
-            Err(StoreError::AlreadyExists { .. }) => self.verify(&object).await?,
+            Err(StoreError::AlreadyExists { .. }) => self.verify_or_mend(&object, bytes).await?,
             Err(e) => return Err(Error::unavailable(format!("put {}", object.path), e)),
         }
         Ok(object)
+    }
+
+    async fn verify_or_mend(&self, object: &ObjectRef, bytes: Bytes) -> Result<()> {
+        match self.verify(object).await {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::warn!(%error, "a damaged object is written anew");
+                let put = self.store.put(&location(&object.path)?, bytes.into()).await;
+                put.map(drop).map_err(|e| Error::unavailable(format!("put {}", object.path), e))
+            }
+            verified => verified,
+        }
     }
 
     /// All bytes of an object, verified.

@@ -289,7 +289,8 @@ impl<S: Sink> Writer<S> {
             None => prepare(&self.settings.dir, number, self.settings.segment_bytes.max(needed))?,
         };
         let salt = salt(self.clock.now().0, number);
-        let header = SegmentHeader { number, salt, first: self.next, previous_end: self.previous.1 }.encode();
+        let (first, previous_end, capacity) = (self.next, self.previous.1, file.capacity);
+        let header = SegmentHeader { number, salt, first, previous_end, capacity }.encode();
         let (end, synced_at) = (SEGMENT_HEADER, Instant::now());
         self.current = Some(Current { file, salt, end, durable: end, header: Some(header), synced_at });
         self.spare = Some(prepare_in_background(&self.settings.dir, number + 1, self.settings.segment_bytes));

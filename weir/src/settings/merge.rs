@@ -9,7 +9,7 @@ use super::{Error, Settings};
 /// Variables that are no settings of a server but known all the same.
 const OTHER_VARIABLES: [&str; 4] = ["WEIR_CONFIG", "WEIR_LOG", "WEIR_TOKEN", "WEIR_URL"];
 /// Variables of the project's own tests start like this; they reach the programs that the tests start.
-const TEST_VARIABLES: [&str; 3] = ["WEIR_LAW_", "WEIR_KILL_", "WEIR_POWER_"];
+const TEST_VARIABLES: [&str; 4] = ["WEIR_LAW_", "WEIR_KILL_", "WEIR_POWER_", "WEIR_FLIPS"];
 /// The file that is read where no other is named, if it exists.
 const DEFAULT_FILE: &str = "weir.toml";
 
