@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 use schemas::history::{ReadingColumns, StoredReading};
 use schemas::paths::{MIXED, ObjectKind, partition_label};
 use schemas::view::{FileRef, HistoryVersion};
-use schemas::{EventTime, SeriesId, SeriesKey, TimeRange};
+use schemas::{EventTime, SeriesId, SeriesKey, Tally, TimeRange};
 
 use crate::catalog::JobRow;
 use crate::error::{Error, Result};
@@ -59,6 +59,11 @@ impl BatchLayer {
                 let columns = ReadingColumns::of(&batch)?;
                 rows.extend((0..columns.len()).map(|i| columns.get(i)));
             }
+        }
+        let (read, told) = (Tally::of_stored(&rows), files.iter().map(|file| file.tally()).sum::<Option<Tally>>());
+        if told.is_some_and(|told| told != read) {
+            self.inner.components.metrics.ledger("LED-3");
+            return Err(Error::corrupt("history", format!("LED-3: files to compact hold {read}, not {told:?}")));
         }
         // Stable: rows of one frame keep their order, in which a later one replaces an earlier.
         rows.sort_by_key(|r| (r.series, r.time, r.position));
@@ -153,6 +158,7 @@ mod tests {
             event_bounds: (0, 0),
             series_bounds: (SeriesId(0), SeriesId(0)),
             rows,
+            sum: None,
         })
     }
 

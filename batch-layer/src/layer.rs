@@ -18,19 +18,20 @@ use schemas::gap::{Gap, GapHook};
 use schemas::history::StoredCell;
 use schemas::lateness::LatenessTable;
 use schemas::view::{HistoryVersion, ViewRef};
-use schemas::{Clock, LogPosition, SeriesId, TimeRange};
+use schemas::{Clock, LogPosition, Resolution, SeriesId, TimeRange};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use crate::catalog::{Catalog, EpochRow, PublishCommit};
 use crate::claim::claim;
 use crate::error::{Error, Result};
-use crate::flush;
 use crate::history::{Objects, read_cells, read_series};
 use crate::metrics::Metrics;
 use crate::runner::install_default_schedules;
+use crate::scrub::Scrub;
 use crate::settings::Settings;
 use crate::store::{self, Store};
 use crate::views::{ViewCache, ViewCells};
+use crate::{flush, mend};
 
 /// Takes over each new version of the batch side.
 pub trait Adopter: Send + Sync + std::fmt::Debug {
@@ -83,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) wake: Notify,
     /// A job ended, and the catalog could not be told.
     pub(crate) untold: AtomicBool,
+    pub(crate) scrub: Scrub,
 }
 
 /// A handle to the batch layer; cheap to clone.
@@ -125,7 +127,7 @@ impl BatchLayer {
         let version = Arc::new(catalog.load_version().await?);
         catalog.requeue_running(components.clock.now()).await?;
         let series = load_series(&catalog, &objects).await?;
-        let epochs = load_epochs(&objects, catalog.uncovered_epochs().await?).await?;
+        let epochs = load_epochs(&objects, &version, catalog.uncovered_epochs().await?, settings.base).await?;
         let lateness = catalog.lateness().await?;
         let lateness = lateness.into_iter().map(|(metric, w)| (metric, LatenessTable::from_weights(&w))).collect();
         let inner = Inner {
@@ -135,6 +137,7 @@ impl BatchLayer {
             adopter: OnceLock::new(),
             wake: Notify::new(),
             untold: AtomicBool::new(false),
+            scrub: Scrub::default(),
             committing: Mutex::default(),
             catalog,
             objects,
@@ -323,27 +326,27 @@ impl BatchLayer {
 
     /// Loads what the catalog holds, with every epoch that its views do not count, and has it taken over.
     async fn follow(&self, turn: &mut Turn<'_>) -> Result<()> {
-        let epochs = load_epochs(&self.inner.objects, self.inner.catalog.uncovered_epochs().await?).await?;
-        self.load_version(epochs.into_iter().map(Arc::new).collect()).await?;
+        let version = Arc::new(self.inner.catalog.load_version().await?);
+        let uncovered = self.inner.catalog.uncovered_epochs().await?;
+        let epochs = load_epochs(&self.inner.objects, &version, uncovered, self.inner.settings.base).await?;
+        self.take_over(version, epochs.into_iter().map(Arc::new).collect());
         **turn = false;
         Ok(())
     }
 
     /// After a commit that is sure: loads the version that the catalog holds and has it taken over.
     async fn adopt(&self, mut turn: Turn<'_>, epochs: Vec<Arc<Epoch>>) -> Result<()> {
-        self.load_version(epochs).await?;
+        self.take_over(Arc::new(self.inner.catalog.load_version().await?), epochs);
         *turn = false;
         Ok(())
     }
 
-    async fn load_version(&self, epochs: Vec<Arc<Epoch>>) -> Result<()> {
-        let version = Arc::new(self.inner.catalog.load_version().await?);
+    fn take_over(&self, version: Arc<HistoryVersion>, epochs: Vec<Arc<Epoch>>) {
         *self.inner.version.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&version);
         self.show_version(&version);
         if let Some(adopter) = self.inner.adopter.get() {
             adopter.adopt(version, epochs);
         }
-        Ok(())
     }
 
     fn show_version(&self, version: &HistoryVersion) {
@@ -392,13 +395,15 @@ pub(crate) async fn load_series(catalog: &Catalog, objects: &Objects) -> Result<
 }
 
 /// Flushed epochs as they stand in memory after their readings were released.
-async fn load_epochs(objects: &Objects, rows: Vec<EpochRow>) -> Result<Vec<Epoch>> {
+async fn load_epochs(
+    objects: &Objects,
+    version: &HistoryVersion,
+    rows: Vec<EpochRow>,
+    base: Resolution,
+) -> Result<Vec<Epoch>> {
     let mut epochs = Vec::with_capacity(rows.len());
     for row in rows {
-        let cells = match &row.partials {
-            Some(object) => read_cells(objects, object, None, false).await?,
-            None => Vec::new(),
-        };
+        let cells = mend::epoch_cells(objects, version, &row, base).await?;
         epochs.push(Epoch {
             first: row.first,
             last: row.last,

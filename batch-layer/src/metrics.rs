@@ -40,6 +40,13 @@ impl StoreFaults {
     }
 }
 
+/// An equation of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EquationLabel {
+    /// Its name, such as `LED-2`.
+    pub equation: &'static str,
+}
+
 /// Handles of all counters.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
@@ -61,6 +68,18 @@ pub struct Metrics {
     pub objects_deleted: Counter,
     /// What went wrong between here and the store.
     pub store_faults: StoreFaults,
+    /// Flushes, compactions and recomputes refused because the ledger does not add up, by equation.
+    pub ledger_refusals: Family<EquationLabel, Counter>,
+    /// Objects that the scrubber read and found whole.
+    pub scrubbed_objects: Counter,
+    /// Bytes of them.
+    pub scrubbed_bytes: Counter,
+    /// Passes of the scrubber over everything.
+    pub scrub_passes: Counter,
+    /// Damaged objects that are whole again, or not needed any more.
+    pub scrub_repaired: Counter,
+    /// Objects, and parts of the catalog, that are damaged.
+    pub damaged: Gauge,
 }
 
 impl Metrics {
@@ -87,7 +106,20 @@ impl Metrics {
         );
         let faults = "Attempts at requests to the store that went wrong, by reason; most are made again";
         batch.register("store_faults", faults, metrics.store_faults.0.clone());
+        let refusals = "Flushes, compactions and recomputes refused because the ledger does not add up";
+        batch.register("ledger_refusals", refusals, metrics.ledger_refusals.clone());
+        let scrub = registry.sub_registry_with_prefix("weir_scrub");
+        scrub.register("objects", "Objects that were read and found whole", metrics.scrubbed_objects.clone());
+        scrub.register("bytes", "Bytes that were read and found whole", metrics.scrubbed_bytes.clone());
+        scrub.register("passes", "Passes over everything", metrics.scrub_passes.clone());
+        scrub.register("repaired", "Damage that was mended or is not needed any more", metrics.scrub_repaired.clone());
+        scrub.register("damaged", "Objects and parts of the catalog that are damaged", metrics.damaged.clone());
         metrics
+    }
+
+    /// Counts work that was refused because this equation does not hold.
+    pub(crate) fn ledger(&self, equation: &'static str) {
+        self.ledger_refusals.get_or_create(&EquationLabel { equation }).inc();
     }
 
     /// Counts `n` late readings of which this was found.

@@ -25,6 +25,7 @@ use crate::catalog::{
 use crate::error::{Error, Result};
 use crate::history::{CellPieces, encode_cells, read_cells};
 use crate::layer::{BatchLayer, load_series};
+use crate::mend::is_lost;
 use crate::metrics::JobLabels;
 use crate::recompute::{Counted, Difference, Recomputed, compare, fold, recompute};
 use crate::schedule::next_after;
@@ -141,11 +142,16 @@ impl BatchLayer {
     ) -> Result<NewView> {
         let recomputed = self.count(version, partition, version.flushed, progress).await?;
         if let Some(view) = &partition.view {
-            let old = self.cells_of(view).await?;
-            // A cell that is new was never answered by a view: nothing to reconcile.
-            let mut differences = compare(&old, recomputed.cells.iter());
-            differences.retain(|d| d.old.is_some());
-            self.reconcile(job, partition, &differences, recomputed.duplicates).await?;
+            match self.cells_of(view).await {
+                Ok(old) => {
+                    let mut differences = compare(&old, recomputed.cells.iter());
+                    // A cell that is new was never answered by a view: nothing to reconcile.
+                    differences.retain(|d| d.old.is_some());
+                    self.reconcile(job, partition, &differences, recomputed.duplicates).await?;
+                }
+                Err(error) if is_lost(&error) => tracing::warn!(%error, "the view is lost; it is made anew"),
+                Err(error) => return Err(error),
+            }
         }
         let Recomputed { cells, readings, duplicates, .. } = recomputed;
         self.store_view(version, partition, cells, readings, duplicates, ViewOrigin::Recompute).await
@@ -164,13 +170,25 @@ impl BatchLayer {
         let told = |rows| progress.read(before + rows);
         let recomputed = recompute(&self.inner.objects, counted, self.task_context(), told).await?;
         self.inner.components.metrics.rows_read.inc_by(recomputed.rows_read);
+        if !recomputed.adds_up() {
+            self.inner.components.metrics.ledger("LED-6");
+            let Recomputed { readings, rows_read, duplicates, repeats, .. } = recomputed;
+            let reason = format!(
+                "LED-6: of {rows_read} rows {readings} were told, {duplicates} replaced, {repeats} said twice; or the cells \
+                 count something else"
+            );
+            return Err(Error::unavailable(format!("count partition {}", partition.span), reason));
+        }
         Ok(recomputed)
     }
 
-    /// The view with the epochs after its cut; `None` where only raw readings can tell (a cell is disordered).
+    /// The view with the epochs after its cut; `None` where only raw readings can tell (a cell is disordered, a file lost).
     async fn fold_partition(&self, version: &HistoryVersion, partition: &Partition) -> Result<Option<NewView>> {
         let view = match &partition.view {
-            Some(view) => self.cells_of(view).await?,
+            Some(view) => match self.cells_of(view).await {
+                Err(error) if is_lost(&error) => return Ok(None),
+                cells => cells?,
+            },
             None => Vec::new(),
         };
         let mut epochs = Vec::new();
@@ -182,7 +200,10 @@ impl BatchLayer {
                 // A dropped epoch was covered, so some later view counts it: only raw readings can tell.
                 if touches { return Ok(None) } else { continue }
             };
-            let mut cells = read_cells(&self.inner.objects, &object, None, true).await?;
+            let mut cells = match read_cells(&self.inner.objects, &object, None, true).await {
+                Err(error) if is_lost(&error) => return Ok(None),
+                cells => cells?,
+            };
             cells.retain(|c| partition.span.contains(EventTime(c.cell.bucket)));
             if cells.iter().any(|c| c.disordered) {
                 return Ok(None);

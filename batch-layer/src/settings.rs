@@ -22,6 +22,8 @@ pub struct Settings {
     pub file_grace: Duration,
     /// Bytes that DataFusion may use for batch work.
     pub memory_bytes: usize,
+    /// The scrubber reads everything once in so long; zero: never.
+    pub scrub_interval: Duration,
     /// Most cells of views that are kept decoded in memory; about 150 bytes each.
     pub cached_cells: usize,
 }
@@ -41,6 +43,7 @@ impl Settings {
             generation_grace: Duration::from_secs(24 * 3600),
             file_grace: Duration::from_secs(600),
             memory_bytes: 1 << 30,
+            scrub_interval: Duration::from_secs(7 * 24 * 3600),
             cached_cells: 3_000_000,
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::bucket::Resolution;
 use crate::lateness::LatenessTable;
+use crate::ledger::Tally;
 use crate::reading::LogPosition;
 use crate::series::{SeriesId, SeriesKey};
 use crate::time::{ArrivalTime, EventTime, TimeRange};
@@ -195,6 +196,8 @@ pub struct Sealed {
     pub series: Vec<SeriesState>,
     /// The lateness tables, as they stood when it was sealed.
     pub lateness: Vec<(String, LatenessTable)>,
+    /// What its frames held, quarantined readings too, told before anything was made of them (LED-2).
+    pub tally: Tally,
 }
 
 /// One immutable value: a version of history and all that it has not counted, at one log position.

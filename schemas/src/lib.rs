@@ -14,6 +14,7 @@ pub mod error;
 pub mod gap;
 pub mod history;
 pub mod lateness;
+pub mod ledger;
 pub mod limits;
 pub mod migrations;
 pub mod partial;
@@ -27,6 +28,7 @@ pub mod view;
 
 pub use bucket::Resolution;
 pub use error::{Error, Result};
+pub use ledger::Tally;
 pub use partial::Partial;
 pub use reading::{Batch, LogPosition};
 pub use series::{SeriesId, SeriesKey};

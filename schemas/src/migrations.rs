@@ -18,4 +18,5 @@ pub const ALL: &[Migration] = &[
     Migration { version: 1, description: "history, views, jobs", sql: include_str!("migrations/0001_history.sql") },
     Migration { version: 2, description: "tokens, audit", sql: include_str!("migrations/0002_access.sql") },
     Migration { version: 3, description: "limits of tokens", sql: include_str!("migrations/0003_limits.sql") },
+    Migration { version: 4, description: "ledger, seals, damage", sql: include_str!("migrations/0004_integrity.sql") },
 ];

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::epoch::Epoch;
+use crate::ledger::{Tally, Totals};
 use crate::reading::LogPosition;
 use crate::series::SeriesId;
 use crate::time::{EventTime, TimeRange};
@@ -40,9 +41,16 @@ pub struct FileRef {
     pub series_bounds: (SeriesId, SeriesId),
     /// How many readings (arrivals).
     pub rows: u64,
+    /// Their sum in the ledger; `None` of a file from before there was one.
+    pub sum: Option<u128>,
 }
 
 impl FileRef {
+    /// Its readings in the ledger, if they are told there.
+    pub fn tally(&self) -> Option<Tally> {
+        self.sum.map(|sum| Tally { readings: self.rows, sum })
+    }
+
     /// Whether it may hold a reading of this range.
     pub fn touches(&self, range: TimeRange) -> bool {
         self.event_bounds.0 < range.end.0 && range.start.0 <= self.event_bounds.1
@@ -104,6 +112,8 @@ pub struct HistoryVersion {
     pub mixed: Vec<Arc<FileRef>>,
     /// Last positions of the flushed epochs that some touched partition's view has not counted.
     pub uncovered: Arc<BTreeSet<LogPosition>>,
+    /// What the ledger says of all of it.
+    pub totals: Totals,
 }
 
 impl HistoryVersion {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use schemas::epoch::{Epoch, SeriesState, Snapshot};
 use schemas::gap::{Gap, GapHook};
 use schemas::lateness::LatenessTable;
+use schemas::ledger::Tally;
 use schemas::selector::Selector;
 use schemas::time::MILLISECOND;
 use schemas::view::HistoryVersion;
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use crate::decode::{Decoded, Format, Options, decode_known};
 use crate::error::{Error, Result};
 use crate::flush::HistorySink;
+use crate::ledger::Ledger;
 use crate::log::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -138,7 +140,9 @@ impl Shared {
     }
 
     fn take(&self, first: LogPosition, frames: Vec<Frame>) {
-        let (quarantined, folded) = self.write().take(first, frames);
+        // Before anything is made of them, and before others have to wait.
+        let tally = frames.iter().map(|frame| Tally::of_batch(&frame.batch, frame.arrival)).sum();
+        let (quarantined, folded) = self.write().take(first, frames, tally);
         self.metrics.readings.inc_by(quarantined);
         self.metrics.quarantined.inc_by(quarantined);
         self.tell(&folded);
@@ -293,6 +297,7 @@ impl SpeedLayer {
             self.seal();
         }
         self.release();
+        self.tell_ledger();
         let state = self.shared.folded();
         self.shared.metrics.hot_readings.set(i64::try_from(state.hot_readings()).unwrap_or(i64::MAX));
         self.shared.metrics.epochs.set(i64::try_from(state.sealed().count()).unwrap_or(i64::MAX));
@@ -309,6 +314,13 @@ impl SpeedLayer {
     /// The disks that data lies on.
     pub fn room(&self) -> &Room {
         &self.components.room
+    }
+
+    fn tell_ledger(&self) {
+        let ledger = self.ledger();
+        for equation in self.shared.metrics.tell_ledger(&ledger) {
+            tracing::error!(equation, ?ledger, "the ledger does not add up");
+        }
     }
 
     /// Releases readings that history has and that are old enough.
@@ -372,6 +384,11 @@ impl SpeedLayer {
             version: Arc::clone(state.version()),
             watermark: state.watermark(),
         }
+    }
+
+    /// Where all readings are, and whether that adds up.
+    pub fn ledger(&self) -> Ledger {
+        self.shared.read().ledger()
     }
 
     /// The settings it was opened with.

@@ -15,6 +15,7 @@ mod flush;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod handle;
+mod ledger;
 mod log;
 mod metrics;
 mod registry;
@@ -26,6 +27,8 @@ mod spellings;
 pub use error::{Error, Result};
 pub use flush::HistorySink;
 pub use handle::{Appended, Components, Recovered, Rows, SpeedLayer, Status};
+pub use ledger::Ledger;
+pub use log::{CopiedLog, copy_log};
 pub use metrics::Metrics;
 pub use room::Room;
 pub use settings::{Durability, Settings};

@@ -7,11 +7,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::ledger::Ledger;
+
 /// The reason of a refusal, from a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
     /// A word.
     pub reason: &'static str,
+}
+
+/// Where readings of the ledger are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Stage {
+    /// A word.
+    pub stage: &'static str,
+}
+
+/// An equation of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Equation {
+    /// Its name, such as `LED-1`.
+    pub equation: &'static str,
 }
 
 /// Handles of all counters.
@@ -49,6 +65,12 @@ pub struct Metrics {
     pub flushes: Counter,
     /// Flushes that failed and will be tried again.
     pub flush_failures: Counter,
+    /// Readings in the ledger, by where they are.
+    pub ledger_readings: Family<Stage, Gauge>,
+    /// Whether an equation of the ledger is broken.
+    pub ledger_broken: Family<Equation, Gauge>,
+    /// How often an equation of the ledger was found broken that held before.
+    pub ledger_mismatches: Family<Equation, Counter>,
 }
 
 impl Metrics {
@@ -71,6 +93,9 @@ impl Metrics {
             epochs: Gauge::default(),
             flushes: Counter::default(),
             flush_failures: Counter::default(),
+            ledger_readings: Family::default(),
+            ledger_broken: Family::default(),
+            ledger_mismatches: Family::default(),
         };
         let speed = registry.sub_registry_with_prefix("weir_speed");
         speed.register("readings", "Readings acknowledged", metrics.readings.clone());
@@ -97,7 +122,30 @@ impl Metrics {
         speed.register("epochs", "Sealed epochs in memory", metrics.epochs.clone());
         speed.register("flushes", "Epochs flushed to history", metrics.flushes.clone());
         speed.register("flush_failures", "Flushes that failed and are tried again", metrics.flush_failures.clone());
+        let ledger = registry.sub_registry_with_prefix("weir_ledger");
+        ledger.register("readings", "Readings in the ledger, by where they are", metrics.ledger_readings.clone());
+        ledger.register("broken", "Whether an equation of the ledger is broken", metrics.ledger_broken.clone());
+        ledger.register("mismatches", "Equations found broken that held before", metrics.ledger_mismatches.clone());
         metrics
+    }
+
+    /// Tells where readings are; returns the equations that are broken and were not before.
+    pub(crate) fn tell_ledger(&self, ledger: &Ledger) -> Vec<&'static str> {
+        for (stage, tally) in ledger.stages() {
+            let readings = i64::try_from(tally.readings).unwrap_or(i64::MAX);
+            self.ledger_readings.get_or_create(&Stage { stage }).set(readings);
+        }
+        let mut news = Vec::new();
+        for (equation, holds) in ledger.equations() {
+            let label = Equation { equation };
+            let broken_before = self.ledger_broken.get_or_create(&label).set(i64::from(!holds)) != 0;
+            let mismatches = self.ledger_mismatches.get_or_create(&label);
+            if !holds && !broken_before {
+                mismatches.inc();
+                news.push(equation);
+            }
+        }
+        news
     }
 
     /// Counts `n` readings that were not accepted.

@@ -331,6 +331,8 @@ impl Life {
             self.bear(error)?;
         }
         self.faults.set(0);
+        let ledger = self.engine().serving.speed.ledger();
+        ensure!(ledger.equations().iter().all(|(_, holds)| *holds), "the ledger does not add up: {ledger:?}");
         self.compare_some().await
     }
 

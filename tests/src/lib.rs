@@ -4,6 +4,7 @@
 
 pub mod blocks;
 pub mod calls;
+pub mod damage;
 pub mod disks;
 pub mod faults;
 pub mod law;

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use schemas::gap::NoGaps;
 use weir::clock::SystemClock;
 use weir::engine::Lock;
-use weir::{Engine, EngineComponents, EngineSettings};
+use weir::{Engine, EngineComponents, EngineSettings, Settings};
 
 use crate::cli::one_line;
 use crate::flags::SettingFlags;
@@ -44,7 +44,12 @@ struct Seen {
 pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitCode> {
     let merged = args.settings.merge(level)?;
     logging::start_quiet(&merged)?;
-    let settings = merged.settings.engine;
+    run_on(merged.settings).await
+}
+
+/// The same of a directory of which all settings are known.
+pub(crate) async fn run_on(settings: Settings) -> anyhow::Result<ExitCode> {
+    let settings = settings.engine;
     let dir = settings.data_dir.clone();
     anyhow::ensure!(dir.is_dir(), "there is no data directory {}", dir.display());
     if Lock::is_held(&dir) {
@@ -109,10 +114,15 @@ async fn look_at_log(settings: EngineSettings, lock: Lock, seen: &mut Seen) {
 
 /// An error on opening, as a finding at the place that it names.
 fn finding(place: &str, error: &anyhow::Error) -> Finding {
+    if let Some(error) = error.downcast_ref::<batch_layer::Error>() {
+        return BatchLayer::finding_of(error, place);
+    }
     let (place, advice) = match error.downcast_ref::<speed_layer::Error>() {
-        Some(speed_layer::Error::Corrupt { file, .. }) => {
-            (file.display().to_string(), "restore this file from a backup")
-        }
+        Some(speed_layer::Error::Corrupt { file, .. }) => (
+            file.display().to_string(),
+            "restore the data directory from a backup (`weir restore`); keep this one: readings after the backup may be \
+             read out of it",
+        ),
         _ => (place.to_owned(), "see whether the directory is complete and readable; else restore it from a backup"),
     };
     Finding { place, reason: one_line(error), advice }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use weir::settings;
 
-use crate::{check, completions, config, demo, import, query, recompute, serve, sql, token};
+use crate::{backup, check, completions, config, demo, import, query, recompute, serve, sql, token};
 
 /// The exit status of a wrong command line or setting.
 const USAGE: u8 = 2;
@@ -38,6 +38,10 @@ pub(crate) enum Command {
     Recompute(recompute::Args),
     /// Verify a data directory: every checksum, catalog against files, coverage, log
     Check(check::Args),
+    /// Copy a data directory while its server runs
+    Backup(backup::Args),
+    /// Make a data directory from a backup, and check it
+    Restore(backup::RestoreArgs),
     /// Make, list and revoke the tokens that clients show
     Token(token::Args),
     /// Show settings

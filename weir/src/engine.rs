@@ -176,7 +176,7 @@ impl Engine {
         Ok(Self { serving, registry, tasks: Vec::new(), _lock: lock })
     }
 
-    /// Starts what runs by itself: sealing, flushing, schedules, jobs.
+    /// Starts what runs by itself: sealing, flushing, schedules, jobs, the scrubber.
     pub fn start(&mut self) {
         let serving = self.serving.clone();
         self.tasks.push(tokio::spawn(async move {
@@ -211,7 +211,9 @@ impl Engine {
             }
         }));
         let batch = self.serving.batch.clone();
+        let scrubbed = batch.clone();
         self.tasks.push(tokio::spawn(async move { batch.run_forever(Duration::from_secs(5)).await }));
+        self.tasks.push(tokio::spawn(async move { scrubbed.scrub_forever().await }));
     }
 
     /// Flushes what was acknowledged and closes all parts.

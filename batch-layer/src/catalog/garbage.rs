@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemas::time::ArrivalTime;
 use sqlx::sqlite::SqliteConnection;
 
+use super::copy::is_held;
 use super::rows::Columns;
 use super::{Attempt, Catalog};
 use crate::error::{Error, Result};
@@ -25,15 +26,16 @@ impl Catalog {
     /// # Errors
     /// The catalog can't be written or is corrupt. Nothing is condemned then.
     pub async fn prune(&self, now: ArrivalTime, generation_grace_ns: i64, file_grace_ns: i64) -> Result<Vec<String>> {
+        // Mostly there is nothing to do, which is found out without looking at every row.
         let mut tx = self.begin().await?;
-        let reach = oldest_reachable(&unpruned(&mut tx).await?, now.0.saturating_sub(generation_grace_ns));
-        end_generations(&mut tx, reach, now).await?;
-        for epoch in droppable_epochs(&mut tx, reach).await? {
-            drop_epoch(&mut tx, epoch, now).await?;
+        let (changes, paths) = prune(&mut tx, now, generation_grace_ns, file_grace_ns).await?;
+        if changes == 0 {
+            return Ok(paths);
         }
-        condemn(&mut tx, now, now.0.saturating_sub(file_grace_ns)).await?;
-        let paths = condemned(&mut tx).await?;
-        tx.commit().await.attempt("prune the catalog")?;
+        drop(tx);
+        let mut tx = self.begin_sealed().await?;
+        let (_, paths) = prune(&mut tx, now, generation_grace_ns, file_grace_ns).await?;
+        self.commit_sealed(tx, "prune the catalog").await?;
         Ok(paths)
     }
 
@@ -43,7 +45,7 @@ impl Catalog {
     /// Something still needs an object of these, which should not have been deleted; or the catalog can't be written.
     /// None is forgotten then.
     pub async fn forget(&self, paths: &[String]) -> Result<()> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_sealed().await?;
         for path in paths {
             let live = sqlx::query("SELECT path FROM objects WHERE path = $1 AND condemned_at IS NULL")
                 .bind(path)
@@ -59,8 +61,28 @@ impl Catalog {
                 .await
                 .attempt("forget an object")?;
         }
-        tx.commit().await.attempt("forget objects")
+        self.commit_sealed(tx, "forget objects").await
     }
+}
+
+/// Ends, drops and condemns; how many rows that changed, and all that is condemned. Nothing while somebody copies history.
+async fn prune(
+    conn: &mut SqliteConnection,
+    now: ArrivalTime,
+    generation_grace_ns: i64,
+    file_grace_ns: i64,
+) -> Result<(u64, Vec<String>)> {
+    if is_held(conn, now).await? {
+        return Ok((0, Vec::new()));
+    }
+    let reach = oldest_reachable(&unpruned(conn).await?, now.0.saturating_sub(generation_grace_ns));
+    let mut changes = end_generations(conn, reach, now).await?;
+    for epoch in droppable_epochs(conn, reach).await? {
+        drop_epoch(conn, epoch, now).await?;
+        changes += 1;
+    }
+    changes += condemn(conn, now, now.0.saturating_sub(file_grace_ns)).await?;
+    Ok((changes, condemned(conn).await?))
 }
 
 /// Number and instant of publication of the generations that are not pruned, by number.
@@ -81,19 +103,19 @@ fn oldest_reachable(unpruned: &[(i64, i64)], cutoff: i64) -> i64 {
     unpruned.iter().take_while(|(_, published_at)| *published_at <= cutoff).last().map_or(first, |(number, _)| *number)
 }
 
-async fn end_generations(conn: &mut SqliteConnection, reach: i64, now: ArrivalTime) -> Result<()> {
-    sqlx::query("UPDATE generations SET pruned_at = $1 WHERE pruned_at IS NULL AND number < $2")
+async fn end_generations(conn: &mut SqliteConnection, reach: i64, now: ArrivalTime) -> Result<u64> {
+    let ended = sqlx::query("UPDATE generations SET pruned_at = $1 WHERE pruned_at IS NULL AND number < $2")
         .bind(now.0)
         .bind(reach)
         .execute(&mut *conn)
         .await
         .attempt("end generations")?;
-    sqlx::query("DELETE FROM views WHERE until_generation <= $1")
+    let forgotten = sqlx::query("DELETE FROM views WHERE until_generation <= $1")
         .bind(reach)
         .execute(conn)
         .await
         .attempt("forget views")?;
-    Ok(())
+    Ok(ended.rows_affected() + forgotten.rows_affected())
 }
 
 /// A view that is current in some reachable generation.
@@ -163,8 +185,8 @@ async fn drop_epoch(conn: &mut SqliteConnection, last: i64, now: ArrivalTime) ->
 }
 
 /// Condemns what nothing refers to. Superseded objects wait for their grace: somebody may still be reading them.
-async fn condemn(conn: &mut SqliteConnection, now: ArrivalTime, cutoff: i64) -> Result<()> {
-    sqlx::query(
+async fn condemn(conn: &mut SqliteConnection, now: ArrivalTime, cutoff: i64) -> Result<u64> {
+    let condemned = sqlx::query(
         "UPDATE objects SET condemned_at = $1 \
          WHERE condemned_at IS NULL AND (superseded_at IS NULL OR superseded_at <= $2) \
          AND NOT EXISTS (SELECT 1 FROM files r WHERE r.path = objects.path) \
@@ -178,7 +200,7 @@ async fn condemn(conn: &mut SqliteConnection, now: ArrivalTime, cutoff: i64) -> 
     .execute(conn)
     .await
     .attempt("condemn objects")?;
-    Ok(())
+    Ok(condemned.rows_affected())
 }
 
 async fn condemned(conn: &mut SqliteConnection) -> Result<Vec<String>> {

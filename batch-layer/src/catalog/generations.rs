@@ -105,7 +105,7 @@ impl Catalog {
     /// Nothing of it is kept then.
     pub async fn commit_publish(&self, publish: PublishCommit) -> Result<u64> {
         check_distinct(&publish.views)?;
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_sealed().await?;
         let flushed = version::flushed(&mut tx).await?;
         let record = Record {
             reason: &publish.reason,
@@ -131,7 +131,7 @@ impl Catalog {
             };
             add_view(&mut tx, start, &stored, view.kind.name(), generation).await?;
         }
-        tx.commit().await.attempt("publish a generation")?;
+        self.commit_sealed(tx, "publish a generation").await?;
         Ok(generation.unsigned_abs())
     }
 
@@ -140,7 +140,7 @@ impl Catalog {
     /// # Errors
     /// The generation does not exist, is current or was pruned; or the catalog can't be written.
     pub async fn commit_revert(&self, generation: u64, now: ArrivalTime) -> Result<u64> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_sealed().await?;
         check_reachable(&mut tx, generation).await?;
         let newest = version::current_generation(&mut tx).await?;
         if generation == newest {
@@ -159,7 +159,7 @@ impl Catalog {
                 add_view(&mut tx, start, view, "revert", number).await?;
             }
         }
-        tx.commit().await.attempt("revert to a generation")?;
+        self.commit_sealed(tx, "revert to a generation").await?;
         Ok(number.unsigned_abs())
     }
 

@@ -3,6 +3,7 @@
 //! Owns the two commits that change which raw readings history consists of, and the look-up of flushed epochs. Does not
 //! own views (generations) or what was learned of series and metrics (state).
 
+use schemas::ledger::Tally;
 use schemas::paths::ObjectKind;
 use schemas::reading::LogPosition;
 use schemas::time::{ArrivalTime, EventTime, TimeRange};
@@ -10,7 +11,7 @@ use schemas::view::{FileRef, ObjectRef};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::rows::{Columns, stored};
-use super::{Attempt, Catalog, objects, state, version};
+use super::{Attempt, Catalog, ledger, objects, state, version};
 use crate::error::{Error, Result};
 
 /// One flushed epoch: everything that must become part of history together.
@@ -34,12 +35,22 @@ pub struct FlushCommit {
     pub touched: Vec<(EventTime, u64)>,
     /// States of series, if some changed.
     pub series: Option<SeriesCommit>,
-    /// Readings from the future and how many.
-    pub quarantine: Option<(ObjectRef, u64)>,
+    /// Readings from the future.
+    pub quarantine: Option<(ObjectRef, Tally)>,
+    /// What its frames held, quarantined readings too: all files together hold the same.
+    pub tally: Tally,
     /// Weights of the lateness tables by metric.
     pub lateness: Vec<(String, Vec<f64>)>,
     /// When.
     pub now: ArrivalTime,
+}
+
+impl FlushCommit {
+    /// What its files hold.
+    pub fn stored(&self) -> Tally {
+        let files = self.files.iter().filter_map(|(_, file)| file.tally());
+        files.chain(self.quarantine.iter().map(|(_, tally)| *tally)).sum()
+    }
 }
 
 /// A new file of states of series.
@@ -75,7 +86,7 @@ impl Catalog {
     /// The epoch does not follow the last flushed one, a new partition overlaps another, a touched partition does not
     /// exist; or the catalog can't be written. Nothing of it is kept then.
     pub async fn commit_flush(&self, flush: FlushCommit) -> Result<()> {
-        let mut tx = self.begin().await?;
+        let mut tx = self.begin_sealed().await?;
         check_follows(&mut tx, &flush).await?;
         for span in &flush.new_partitions {
             add_partition(&mut tx, *span).await?;
@@ -90,13 +101,14 @@ impl Catalog {
         if let Some(series) = &flush.series {
             state::replace_series_files(&mut tx, series, flush.now).await?;
         }
-        if let Some((object, rows)) = &flush.quarantine {
-            state::add_quarantine_file(&mut tx, object, *rows, flush.now).await?;
+        if let Some((object, tally)) = &flush.quarantine {
+            state::add_quarantine_file(&mut tx, object, *tally, flush.now).await?;
         }
+        ledger::flush(&mut tx, flush.tally, flush.stored()).await?;
         for (metric, weights) in &flush.lateness {
             state::put_lateness(&mut tx, metric, weights).await?;
         }
-        tx.commit().await.attempt("commit a flush")
+        self.commit_sealed(tx, "commit a flush").await
     }
 
     /// Replaces files by others with the same readings. The old ones stay in the store for those who read them.
@@ -110,10 +122,12 @@ impl Catalog {
         added: Vec<(Option<TimeRange>, FileRef)>,
         now: ArrivalTime,
     ) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let mut rows_removed = 0;
+        let mut tx = self.begin_sealed().await?;
+        let (mut rows_removed, mut tallies) = (0, Vec::with_capacity(removed.len()));
         for path in &removed {
-            rows_removed += remove_file(&mut tx, path, now).await?;
+            let (rows, tally) = remove_file(&mut tx, path, now).await?;
+            rows_removed += rows;
+            tallies.push(tally);
         }
         for (partition, file) in &added {
             add_file(&mut tx, *partition, file, now).await?;
@@ -122,7 +136,8 @@ impl Catalog {
         if rows_added != rows_removed {
             return Err(Error::Refused(format!("compaction would turn {rows_removed} readings into {rows_added}")));
         }
-        tx.commit().await.attempt("commit a compaction")
+        ledger::compact(&mut tx, &tallies, added.iter().filter_map(|(_, file)| file.tally()).sum()).await?;
+        self.commit_sealed(tx, "commit a compaction").await
     }
 
     /// The flushed epochs that the current views have not counted everywhere, in order.
@@ -197,8 +212,8 @@ async fn add_epoch(conn: &mut SqliteConnection, flush: &FlushCommit) -> Result<(
         objects::add(conn, ObjectKind::Partials, partials, flush.now).await?;
     }
     sqlx::query(
-        "INSERT INTO epochs (last_position, first_position, readings, event_min, event_max, partials_path, flushed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO epochs (last_position, first_position, readings, event_min, event_max, partials_path, flushed_at, \
+         arrivals, readings_sum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(stored(flush.last.0)?)
     .bind(stored(flush.first.0)?)
@@ -207,6 +222,8 @@ async fn add_epoch(conn: &mut SqliteConnection, flush: &FlushCommit) -> Result<(
     .bind(flush.event_bounds.map(|b| b.1))
     .bind(flush.partials.as_ref().map(|p| p.path.as_str()))
     .bind(flush.now.0)
+    .bind(stored(flush.tally.readings)?)
+    .bind(ledger::text_of(flush.tally.sum))
     .execute(conn)
     .await
     .attempt("add an epoch")?;
@@ -287,8 +304,8 @@ async fn add_file(
     }
     objects::add(conn, ObjectKind::Readings, &file.object, now).await?;
     sqlx::query(
-        "INSERT INTO files (path, partition_start, first_position, last_position, event_min, event_max, series_min, series_max, rows_count) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO files (path, partition_start, first_position, last_position, event_min, event_max, series_min, series_max, rows_count, \
+         readings_sum) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&file.object.path)
     .bind(partition.map(|span| span.start.0))
@@ -299,15 +316,16 @@ async fn add_file(
     .bind(stored(file.series_bounds.0.0)?)
     .bind(stored(file.series_bounds.1.0)?)
     .bind(stored(file.rows)?)
+    .bind(file.sum.map(ledger::text_of))
     .execute(conn)
     .await
     .attempt("add a file of readings")?;
     Ok(())
 }
 
-/// Takes a file out of history and says how many readings it holds.
-async fn remove_file(conn: &mut SqliteConnection, path: &str, now: ArrivalTime) -> Result<u64> {
-    let row = sqlx::query("SELECT rows_count FROM files WHERE path = $1")
+/// Takes a file out of history and says how many readings it holds, and which, if the ledger tells.
+async fn remove_file(conn: &mut SqliteConnection, path: &str, now: ArrivalTime) -> Result<(u64, Option<Tally>)> {
+    let row = sqlx::query("SELECT rows_count, readings_sum FROM files WHERE path = $1")
         .bind(path)
         .fetch_optional(&mut *conn)
         .await
@@ -319,5 +337,7 @@ async fn remove_file(conn: &mut SqliteConnection, path: &str, now: ArrivalTime) 
         .await
         .attempt("remove a file of readings")?;
     objects::supersede(conn, path, now).await?;
-    Columns::of(&row).unsigned()
+    let mut columns = Columns::of(&row);
+    let (readings, sum) = (columns.unsigned()?, columns.optional_sum()?);
+    Ok((readings, sum.map(|sum| Tally { readings, sum })))
 }

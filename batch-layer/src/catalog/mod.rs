@@ -4,6 +4,7 @@
 //! (history), what a job does (runner) or the clock: every instant is an argument.
 //!
 //! - CAT-1: every change is one `BEGIN IMMEDIATE` .. `COMMIT`; after an error nothing of it remains.
+//! - CAT-3: rows that answers rest on are sealed: a change that finds them other than they were committed is refused.
 //! - CAT-2: an object that is being deleted (condemned) can't be committed again; an object that history, a view or an
 //!   epoch needs is never condemned.
 //!
@@ -14,15 +15,19 @@
 //! ```
 
 mod audit;
+mod copy;
+mod damage;
 mod garbage;
 mod generations;
 mod history;
 mod jobs;
+mod ledger;
 mod objects;
 mod queue;
 mod reconciliation;
 mod rows;
 mod schedules;
+mod seals;
 mod state;
 mod tokens;
 mod transaction;
@@ -44,9 +49,11 @@ use sqlx::{Connection, SqlSafeStr, SqlitePool};
 use crate::error::{Error, Result};
 
 pub use audit::AuditRow;
+pub use damage::DamageRow;
 pub use generations::{GenerationRow, NewView, PublishCommit, ViewOrigin};
 pub use history::{EpochRow, FlushCommit, SeriesCommit};
 pub use jobs::{CancelOutcome, JobKind, JobRow, JobState, NewJob, RetryPolicy};
+pub use ledger::Audited;
 pub use reconciliation::{Cause, ReconciliationRow};
 pub use schedules::ScheduleRow;
 use transaction::{Tx, reach};
@@ -138,7 +145,9 @@ async fn single_connection(options: SqliteConnectOptions) -> Result<SqlitePool> 
         .connect_with(options)
         .await
         .attempt("open the catalog")?;
+    let sealed_before = seals::exist(&pool).await;
     migrator().await?.run(&pool).await.map_err(of_migration)?;
+    seals::open(&pool, sealed_before).await?;
     Ok(pool)
 }
 

@@ -65,6 +65,12 @@ impl<'r> Columns<'r> {
         if range.is_empty() { Err(Error::corrupt("catalog", format!("range {range} is empty"))) } else { Ok(range) }
     }
 
+    /// A sum of the ledger that may be absent.
+    pub(super) fn optional_sum(&mut self) -> Result<Option<u128>> {
+        let parse = |text: String| u128::from_str_radix(&text, 16).map_err(|e| Error::corrupt("catalog", e));
+        self.get::<Option<String>>()?.map(parse).transpose()
+    }
+
     /// Two bounds of which both or neither exist.
     pub(super) fn optional_bounds(&mut self) -> Result<Option<(i64, i64)>> {
         match (self.get()?, self.get()?) {

@@ -2,6 +2,7 @@
 //!
 //! Owns those rows. Does not own what they mean; the values are taken and given as they are.
 
+use schemas::ledger::Tally;
 use schemas::paths::ObjectKind;
 use schemas::time::ArrivalTime;
 use schemas::view::ObjectRef;
@@ -9,7 +10,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::history::SeriesCommit;
 use super::rows::{Columns, bytes_of_weights, next_number, stored, weights_of};
-use super::{Attempt, Catalog, objects};
+use super::{Attempt, Catalog, ledger, objects};
 use crate::error::{Error, Result};
 
 impl Catalog {
@@ -133,13 +134,14 @@ pub(super) async fn replace_series_files(
 pub(super) async fn add_quarantine_file(
     conn: &mut SqliteConnection,
     object: &ObjectRef,
-    rows: u64,
+    tally: Tally,
     now: ArrivalTime,
 ) -> Result<()> {
     objects::add(conn, ObjectKind::Quarantine, object, now).await?;
-    sqlx::query("INSERT INTO quarantine_files (path, rows_count) VALUES ($1, $2)")
+    sqlx::query("INSERT INTO quarantine_files (path, rows_count, readings_sum) VALUES ($1, $2, $3)")
         .bind(&object.path)
-        .bind(stored(rows)?)
+        .bind(stored(tally.readings)?)
+        .bind(ledger::text_of(tally.sum))
         .execute(conn)
         .await
         .attempt("add a file of quarantined readings")?;

@@ -11,7 +11,7 @@ use schemas::view::{FileRef, HistoryVersion, Partition, ViewRef};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::rows::Columns;
-use super::{Attempt, Catalog};
+use super::{Attempt, Catalog, ledger};
 use crate::error::{Error, Result};
 
 impl Catalog {
@@ -27,6 +27,7 @@ impl Catalog {
             partitions: partitions(&mut tx).await?,
             mixed: Vec::new(),
             uncovered: Arc::new(uncovered(&mut tx).await?),
+            totals: ledger::totals(&mut tx).await?,
         };
         attach_views(&mut version, &mut tx).await?;
         attach_files(&mut version, &mut tx).await?;
@@ -120,7 +121,7 @@ pub(super) fn view_of(columns: &mut Columns<'_>) -> Result<ViewRef> {
 async fn attach_files(version: &mut HistoryVersion, conn: &mut SqliteConnection) -> Result<()> {
     let rows = sqlx::query(
         "SELECT f.partition_start, f.first_position, f.last_position, f.event_min, f.event_max, f.series_min, f.series_max, \
-         f.rows_count, f.path, o.bytes, o.block_sums \
+         f.rows_count, f.readings_sum, f.path, o.bytes, o.block_sums \
          FROM files f LEFT JOIN objects o ON o.path = f.path ORDER BY f.first_position, f.path",
     )
     .fetch_all(conn)
@@ -145,6 +146,7 @@ fn file_of(row: &SqliteRow) -> Result<(Option<i64>, FileRef)> {
         event_bounds: (columns.get()?, columns.get()?),
         series_bounds: (SeriesId(columns.unsigned()?), SeriesId(columns.unsigned()?)),
         rows: columns.unsigned()?,
+        sum: columns.optional_sum()?,
         object: columns.object()?,
     };
     Ok((partition, file))

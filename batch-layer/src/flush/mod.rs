@@ -19,7 +19,7 @@ use schemas::history::{StoredCell, StoredReading};
 use schemas::partial::{SKETCH_READINGS_MIN, Sketch};
 use schemas::paths::{MIXED, ObjectKind, WHOLE, partition_label};
 use schemas::view::{FileRef, HistoryVersion, ObjectRef};
-use schemas::{Resolution, SeriesId, SeriesKey, TimeRange};
+use schemas::{Resolution, SeriesId, SeriesKey, Tally, TimeRange};
 
 use crate::catalog::{FlushCommit, SeriesCommit};
 use crate::error::{Error, Result};
@@ -43,6 +43,7 @@ pub(crate) async fn write(inner: &Inner, version: Arc<HistoryVersion>, sealed: &
         let encode = move || encode(&sealed, &plan, base);
         tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode an epoch", e))??
     };
+    check_ledger(inner, sealed, &encoded)?;
     let put = async |kind, part: &str, bytes| inner.objects.put(kind, part, epoch.last, bytes).await;
     let mut files: Vec<(Option<TimeRange>, FileRef)> = Vec::new();
     for (partition, bytes, bounds) in encoded.readings {
@@ -54,7 +55,7 @@ pub(crate) async fn write(inner: &Inner, version: Arc<HistoryVersion>, sealed: &
         None => None,
     };
     let quarantine = match encoded.quarantine {
-        Some(bytes) => Some((put(ObjectKind::Quarantine, WHOLE, bytes).await?, epoch.quarantine.len() as u64)),
+        Some((bytes, tally)) => Some((put(ObjectKind::Quarantine, WHOLE, bytes).await?, tally)),
         None => None,
     };
     Ok(FlushCommit {
@@ -68,15 +69,29 @@ pub(crate) async fn write(inner: &Inner, version: Arc<HistoryVersion>, sealed: &
         touched: plan.touched.iter().map(|(span, rows)| (span.start, *rows)).collect(),
         series: write_series(inner, sealed).await?,
         quarantine,
+        tally: sealed.tally,
         lateness: sealed.lateness.iter().map(|(metric, table)| (metric.clone(), table.weights().to_vec())).collect(),
         now: inner.components.clock.now(),
     })
 }
 
+/// LED-2: what became of the frames is what they held. Nothing is flushed otherwise; the log keeps them.
+fn check_ledger(inner: &Inner, sealed: &Sealed, encoded: &Encoded) -> Result<()> {
+    let files = encoded.readings.iter().map(|(_, _, bounds)| Tally { readings: bounds.rows, sum: bounds.sum });
+    let written: Tally = files.chain(encoded.quarantine.iter().map(|(_, tally)| *tally)).sum();
+    if written == sealed.tally {
+        return Ok(());
+    }
+    inner.components.metrics.ledger("LED-2");
+    let (Epoch { first, last, .. }, held) = (&*sealed.epoch, sealed.tally);
+    let reason = format!("LED-2: its frames hold {held}, its files would hold {written}");
+    Err(Error::unavailable(format!("flush epoch {first}..={last}"), reason))
+}
+
 struct Encoded {
     readings: Vec<(Option<TimeRange>, bytes::Bytes, Bounds)>,
     partials: Option<bytes::Bytes>,
-    quarantine: Option<bytes::Bytes>,
+    quarantine: Option<(bytes::Bytes, Tally)>,
 }
 
 fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded> {
@@ -109,7 +124,10 @@ fn encode(sealed: &Sealed, plan: &FlushPlan, base: Resolution) -> Result<Encoded
         })
         .collect();
     quarantined.sort_by_key(|r| (r.series, r.time, r.position));
-    let quarantine = if quarantined.is_empty() { None } else { Some(encode_readings(&quarantined, key)?) };
+    let quarantine = match Tally::of_stored(&quarantined) {
+        Tally::NONE => None,
+        tally => Some((encode_readings(&quarantined, key)?, tally)),
+    };
     Ok(Encoded { readings, partials, quarantine })
 }
 

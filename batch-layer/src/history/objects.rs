@@ -59,10 +59,10 @@ impl Objects {
     }
 
     /// Stores these bytes under a path that names their content. Putting the same again changes nothing, so that a put
-    /// whose answer was lost can be repeated.
+    /// whose answer was lost can be repeated. Other bytes under that path are damage, and are replaced.
     ///
     /// # Errors
-    /// The store fails, or holds other bytes under the same path.
+    /// The store fails.
     pub async fn put(&self, kind: ObjectKind, part: &str, position: LogPosition, bytes: Bytes) -> Result<ObjectRef> {
         let path = object_path(kind, part, position, XxHash3_64::oneshot(&bytes));
         let object = ObjectRef { path, bytes: bytes.len() as u64, block_sums: sums(&bytes) };
@@ -84,23 +84,17 @@ impl Objects {
                 self.faults.count("lost_answer");
                 Ok(())
             }
-            Err(wrong @ Error::Corrupt { .. }) if existed => self.put_rest(object, bytes, wrong).await,
+            Err(wrong @ Error::Corrupt { .. }) if existed => self.put_anew(object, bytes, &wrong).await,
             Err(unread) if existed => Err(Error::unavailable(format!("put {}, which exists", object.path), unread)),
             Err(_) => Err(Error::unavailable(format!("put {}", object.path), error)),
         }
     }
 
-    /// Where only the beginning of these bytes lies under their name, a put broke off: it is put anew. Other bytes there
-    /// are somebody else's, or damage, and stay.
-    async fn put_rest(&self, object: &ObjectRef, bytes: Bytes, wrong: Error) -> Result<()> {
-        let location = location(&object.path)?;
-        let read = async { self.store.get(&location).await?.bytes().await };
-        let there = read.await.map_err(|e| unreadable(&object.path, e))?;
-        if there.len() >= bytes.len() || !bytes.starts_with(&there) {
-            return Err(wrong);
-        }
-        self.faults.count("broken_off");
-        let put = self.store.put(&location, bytes.into()).await;
+    /// Other bytes under a path that names its content: a put broke off, or they are damaged.
+    async fn put_anew(&self, object: &ObjectRef, bytes: Bytes, wrong: &Error) -> Result<()> {
+        tracing::warn!(error = %wrong, "an object is written anew");
+        self.faults.count("damaged_object");
+        let put = self.store.put(&location(&object.path)?, bytes.into()).await;
         put.map(drop).map_err(|e| Error::unavailable(format!("put {}", object.path), e))
     }
 

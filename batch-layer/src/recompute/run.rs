@@ -35,15 +35,24 @@ pub struct Recomputed {
     pub rows_read: u64,
     /// Arrivals that a later arrival of the same identity replaced.
     pub duplicates: u64,
+    /// Rows left out because they say the same as their neighbour.
+    pub repeats: u64,
 }
 
 impl Recomputed {
+    /// LED-6: each row read is told, replaced or said twice, and the cells count what was told.
+    pub(crate) fn adds_up(&self) -> bool {
+        let counted: u64 = self.cells.iter().map(|stored| stored.cell.partial.count).sum();
+        self.rows_read == self.readings + self.duplicates + self.repeats && counted == self.readings
+    }
+
     /// What both found; all series of `next` come after all of these.
     fn followed_by(mut self, next: Self) -> Self {
         self.cells.append(next.cells);
         self.readings += next.readings;
         self.rows_read += next.rows_read;
         self.duplicates += next.duplicates;
+        self.repeats += next.repeats;
         self
     }
 }
@@ -121,7 +130,8 @@ async fn count(
         told.send(more).await.map_err(|_| Error::Cancelled)?;
     }
     let (cells, rows_read) = (counting.finish(), counts.rows());
-    Ok(Recomputed { cells, readings: counts.told(), rows_read, duplicates: counts.duplicates() })
+    let (duplicates, repeats) = (counts.duplicates(), counts.repeats());
+    Ok(Recomputed { cells, readings: counts.told(), rows_read, duplicates, repeats })
 }
 
 /// The series of these files in about equal slices of their rows: one for each processor, if there is enough to do.

@@ -130,7 +130,7 @@ async fn the_durable_directory_keeps_the_contract() {
 
 /// A server of S3 for tests; where it is not installed, the test says that it was skipped.
 #[path = "../../../tests/src/s3.rs"]
-#[expect(dead_code, reason = "end-to-end tests use the rest")]
+#[expect(dead_code, unreachable_pub, reason = "it belongs to the end-to-end tests, which use the rest")]
 mod server;
 
 fn bucket(server: &server::S3, url: &str) -> Store {

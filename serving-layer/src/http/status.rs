@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use batch_layer::catalog::JobRow;
+use batch_layer::ScrubStatus;
+use batch_layer::catalog::{DamageRow, JobRow};
 use schemas::view::{HistoryVersion, Partition};
-use schemas::{EventTime, LogPosition};
+use schemas::{EventTime, LogPosition, Tally};
 use serde::Serialize;
-use speed_layer::{Room, Status};
+use speed_layer::{Ledger, Room, Status};
 use utoipa::ToSchema;
 
 use super::error::{ProblemBody, Result};
@@ -49,8 +50,86 @@ pub(super) struct StatusBody {
     disk: DiskStatus,
     /// What waits and what is under way.
     queues: Queues,
+    /// Where all readings are, and whether that adds up.
+    ledger: LedgerStatus,
+    /// What the scrubber has verified, and what is damaged.
+    integrity: IntegrityStatus,
     /// Readings refused and requests turned away since the start, by reason.
     shed: BTreeMap<&'static str, u64>,
+}
+
+/// The conservation ledger.
+#[derive(Debug, Serialize, ToSchema)]
+struct LedgerStatus {
+    /// Whether all equations hold: `log = memory + flushed` and `flushed = history`, in number and in sum.
+    adds_up: bool,
+    /// All that the log ever held: what was flushed at the start, and every durable frame since.
+    log: TallyStatus,
+    /// In memory and not in history yet.
+    memory: TallyStatus,
+    /// Flushed ever.
+    flushed: TallyStatus,
+    /// In files of readings and of quarantine.
+    history: TallyStatus,
+}
+
+/// What the scrubber has verified since the start, and what is damaged.
+#[derive(Debug, Serialize, ToSchema)]
+struct IntegrityStatus {
+    /// Objects found whole.
+    scrubbed_objects: u64,
+    /// Bytes found whole.
+    scrubbed_bytes: u64,
+    /// When the scrubber had last read everything.
+    pass_finished_at: Option<String>,
+    /// What is wrong with the catalog.
+    catalog: Vec<String>,
+    /// Damaged objects.
+    damaged: Vec<DamageStatus>,
+}
+
+/// A damaged object.
+#[derive(Debug, Serialize, ToSchema)]
+struct DamageStatus {
+    /// Its path below history's root.
+    path: String,
+    /// What is wrong with it.
+    reason: String,
+    /// When that was found.
+    found_at: String,
+    /// What is done about it, or what a person should do.
+    remedy: String,
+}
+
+impl From<ScrubStatus> for IntegrityStatus {
+    fn from(status: ScrubStatus) -> Self {
+        let damage = |DamageRow { path, reason, found_at, remedy, .. }| {
+            let found_at = schemas::ArrivalTime::to_string(&found_at);
+            DamageStatus { path, reason, found_at, remedy }
+        };
+        Self {
+            scrubbed_objects: status.objects,
+            scrubbed_bytes: status.bytes,
+            pass_finished_at: status.finished_at,
+            catalog: status.catalog,
+            damaged: status.damaged.into_iter().map(damage).collect(),
+        }
+    }
+}
+
+/// Readings of one place.
+#[derive(Debug, Serialize, ToSchema)]
+struct TallyStatus {
+    /// How many.
+    readings: u64,
+    /// The sum of their numbers, as 32 hexadecimal digits: equal for the same readings in any order.
+    sum: String,
+}
+
+impl From<Tally> for TallyStatus {
+    fn from(tally: Tally) -> Self {
+        Self { readings: tally.readings, sum: format!("{:032x}", tally.sum) }
+    }
 }
 
 /// How the speed layer stands.
@@ -181,12 +260,24 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Result<Json<StatusBod
         },
         speed: speed_status(&status, now.0),
         batch: batch_status(&status, now.0, jobs),
+        ledger: ledger_status(&app.serving.speed.ledger()),
+        integrity: app.serving.batch.scrub_status().into(),
         shed: app.shed_counts(),
     }))
 }
 
 fn disk_status(room: &Room) -> DiskStatus {
     DiskStatus { free_bytes: room.free(), reserve_bytes: room.reserve(), full: room.is_short() }
+}
+
+fn ledger_status(ledger: &Ledger) -> LedgerStatus {
+    LedgerStatus {
+        adds_up: ledger.equations().iter().all(|(_, holds)| *holds),
+        log: ledger.logged.into(),
+        memory: ledger.unflushed.into(),
+        flushed: ledger.totals.flushed.into(),
+        history: ledger.totals.history.into(),
+    }
 }
 
 fn speed_status(status: &Status, now: i64) -> SpeedStatus {

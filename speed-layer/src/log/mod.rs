@@ -14,12 +14,14 @@
 //!   Bytes after the last mark may be a torn tail and are cut.
 //! - LOG-3: a segment is never written again after a failed write or sync, nor after a restart.
 
+mod copy;
 mod frame;
 mod packed;
 mod replay;
 mod segment;
 mod writer;
 
+pub use copy::{CopiedLog, copy_log};
 pub(crate) use frame::Frame;
 pub(crate) use replay::{Replayed, replay};
 pub(crate) use writer::{Append, LogHandle, LogSettings, Sink, spawn};

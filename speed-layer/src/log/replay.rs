@@ -23,10 +23,11 @@ pub(crate) struct Replayed {
     pub(crate) torn_bytes: u64,
 }
 
-struct Segment {
-    path: PathBuf,
-    header: SegmentHeader,
-    bytes: Vec<u8>,
+/// A segment file as it was read.
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) header: SegmentHeader,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Calls `apply` for every frame in `dir` after `start`, in order.
@@ -56,7 +57,8 @@ pub(crate) fn replay(
     Ok(replayed)
 }
 
-fn segment_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The segments' files in order, prepared ones too.
+pub(super) fn segment_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| Error::io(format!("can't list {}", dir.display()), e);
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
@@ -80,6 +82,10 @@ fn read_segment(path: &Path) -> Result<Option<Segment>> {
         };
     }
     let header = SegmentHeader::decode(&bytes).map_err(|reason| corrupt(path, 0, reason))?;
+    let (len, capacity) = (bytes.len() as u64, header.map_or(0, |header| header.capacity));
+    if len < capacity {
+        return Err(corrupt(path, len, format!("it has {len} bytes instead of {capacity}: its end is gone")));
+    }
     Ok(header.map(|header| Segment { path: path.to_owned(), header, bytes }))
 }
 
@@ -135,7 +141,8 @@ fn replay_segment(
     Ok(())
 }
 
-fn read_group(segment: &Segment, offset: u64) -> Result<(GroupHeader, Vec<Frame>), String> {
+/// The group at this offset, and its frames.
+pub(super) fn read_group(segment: &Segment, offset: u64) -> Result<(GroupHeader, Vec<Frame>), String> {
     let bytes = &segment.bytes[offset as usize..];
     let header = GroupHeader::decode(bytes, segment.header.salt)?;
     let len = usize::try_from(header.len).map_err(|_| "the group is too long")?;
@@ -150,7 +157,7 @@ fn read_group(segment: &Segment, offset: u64) -> Result<(GroupHeader, Vec<Frame>
 }
 
 /// Whether some later group header says that bytes at `offset` were durable (LOG-2).
-fn durable_beyond(segment: &Segment, offset: u64) -> bool {
+pub(super) fn durable_beyond(segment: &Segment, offset: u64) -> bool {
     let bytes = &segment.bytes[offset as usize..];
     memchr::memmem::find_iter(bytes, GROUP_MAGIC)
         .filter_map(|at| GroupHeader::decode(&bytes[at..], segment.header.salt).ok())
@@ -161,6 +168,6 @@ fn torn_len(bytes: &[u8]) -> u64 {
     bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last as u64 + 1)
 }
 
-fn corrupt(path: &Path, offset: u64, reason: String) -> Error {
+pub(super) fn corrupt(path: &Path, offset: u64, reason: String) -> Error {
     Error::Corrupt { file: path.to_owned(), offset, reason }
 }

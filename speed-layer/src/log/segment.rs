@@ -33,6 +33,8 @@ pub(super) struct SegmentHeader {
     pub(super) first: LogPosition,
     /// Up to which offset the segment before was durable; what lies behind counts for nothing.
     pub(super) previous_end: u64,
+    /// Length of the file, which is zeroed to its end before it is used; 0 in segments that don't tell.
+    pub(super) capacity: u64,
 }
 
 impl SegmentHeader {
@@ -40,7 +42,7 @@ impl SegmentHeader {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
         bytes.extend_from_slice(SEGMENT_MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        for word in [self.number, self.salt, self.first.0, self.previous_end] {
+        for word in [self.number, self.salt, self.first.0, self.previous_end, self.capacity] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes.resize(SEGMENT_HEADER as usize - 4, 0);
@@ -63,8 +65,8 @@ impl SegmentHeader {
         if reader.take(8)? != SEGMENT_MAGIC || reader.u32()? != VERSION {
             return Err("it is not a log segment of a known version".to_owned());
         }
-        let (number, salt) = (reader.u64()?, reader.u64()?);
-        Ok(Some(Self { number, salt, first: LogPosition(reader.u64()?), previous_end: reader.u64()? }))
+        let (number, salt, first) = (reader.u64()?, reader.u64()?, LogPosition(reader.u64()?));
+        Ok(Some(Self { number, salt, first, previous_end: reader.u64()?, capacity: reader.u64()? }))
     }
 }
 

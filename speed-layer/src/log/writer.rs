@@ -314,7 +314,8 @@ impl<S: Sink> Writer<S> {
         };
         let salt = salt(self.components.clock.now().0, number);
         let first = LogPosition(self.next.0 - self.unsynced.frames);
-        let header = SegmentHeader { number, salt, first, previous_end: self.previous.1 }.encode();
+        let (previous_end, capacity) = (self.previous.1, file.capacity);
+        let header = SegmentHeader { number, salt, first, previous_end, capacity }.encode();
         let (end, synced_at) = (SEGMENT_HEADER, Instant::now());
         self.current = Some(Current { file, salt, end, durable: end, header: Some(header), synced_at });
         self.spare = Some(std::thread::spawn(self.prepare(number + 1, 0)));

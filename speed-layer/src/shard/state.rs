@@ -15,11 +15,13 @@ use foldhash::fast::FixedState;
 use schemas::cells::Cell;
 use schemas::epoch::{Epoch, HotReading, Quarantined, Sealed, SeriesState, Snapshot, Tail};
 use schemas::lateness::LatenessTable;
+use schemas::ledger::Tally;
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Batch, EventTime, LogPosition, Resolution, SeriesId, SeriesKey};
 
 use super::Shard;
 use super::series::{Folded, Folding, Incoming, union};
+use crate::ledger::Ledger;
 use crate::log::Frame;
 
 /// Bytes that a hot reading and a cell take, about: half of a list that grows is empty at worst.
@@ -86,6 +88,8 @@ struct OpenEpoch {
     /// Readings of which memory can't tell whether they are new, and about which history was not yet asked.
     doubts: Vec<(SeriesId, i64)>,
     opened_at: Option<ArrivalTime>,
+    /// What its frames hold.
+    tally: Tally,
 }
 
 impl OpenEpoch {
@@ -100,6 +104,7 @@ impl OpenEpoch {
             bounds: None,
             doubts: Vec::new(),
             opened_at: None,
+            tally: Tally::NONE,
         }
     }
 
@@ -175,6 +180,8 @@ pub(crate) struct SpeedState {
     infos: VecDeque<SealedInfo>,
     version: Arc<HistoryVersion>,
     watermark: Option<EventTime>,
+    /// All that history held at the start and every frame since (LED-1).
+    logged: Tally,
 }
 
 impl SpeedState {
@@ -197,6 +204,7 @@ impl SpeedState {
             sealed: VecDeque::new(),
             infos: VecDeque::new(),
             watermark: series.iter().filter_map(|s| s.tail).map(|t| EventTime(t.time)).max(),
+            logged: version.totals.flushed,
             version,
         };
         for SeriesState { id, key, tail } in series {
@@ -230,11 +238,14 @@ impl SpeedState {
         self.shards[usize::from(route.shard)].tail(route.slot)
     }
 
-    /// Takes the frames `first..`, which follow the last position; returns how many readings were quarantined. The
-    /// others wait until somebody asks or there are many: folding many at once touches each series once.
-    pub(crate) fn take(&mut self, first: LogPosition, frames: Vec<Frame>) -> (u64, Folded) {
+    /// Takes the frames `first..`, which follow the last position and hold so many readings; returns how many of these
+    /// were quarantined. The others wait until somebody asks or there are many: folding many at once touches each series
+    /// once.
+    pub(crate) fn take(&mut self, first: LogPosition, frames: Vec<Frame>, tally: Tally) -> (u64, Folded) {
         assert_eq!(first, self.position.next(), "frames are applied in the order of the log");
         self.position = LogPosition(first.0 + frames.len() as u64 - 1);
+        self.logged = self.logged.plus(tally);
+        self.open.tally = self.open.tally.plus(tally);
         let quarantined = frames.into_iter().map(|frame| self.take_one(frame)).sum();
         let full = self.waiting.readings >= FOLD_READINGS;
         (quarantined, if full { self.fold() } else { Folded::default() })
@@ -325,7 +336,8 @@ impl SpeedState {
             hot: true,
         });
         let lateness = self.all_lateness(names);
-        let to_flush = Some(Arc::new(Sealed { epoch: Arc::clone(&epoch), series: states, lateness }));
+        let to_flush =
+            Some(Arc::new(Sealed { epoch: Arc::clone(&epoch), series: states, lateness, tally: open.tally }));
         self.sealed.push_back(epoch);
         self.infos.push_back(SealedInfo { sealed_at: now, bytes, to_flush });
     }
@@ -532,6 +544,12 @@ impl SpeedState {
     /// Arrivals in the open epoch, counted or waiting.
     pub(crate) fn open_readings(&self) -> u64 {
         self.open.readings + self.waiting.readings as u64
+    }
+
+    /// The ledger of this moment.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let unflushed = self.infos.iter().filter_map(|info| info.to_flush.as_ref()).map(|sealed| sealed.tally);
+        Ledger { logged: self.logged, unflushed: unflushed.chain([self.open.tally]).sum(), totals: self.version.totals }
     }
 
     /// The greatest event time counted.

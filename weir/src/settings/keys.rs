@@ -215,6 +215,13 @@ pub const KEYS: &[Key] = &[
         get: |s| show_duration(s.engine.batch.file_grace),
     },
     Key {
+        name: "scrub_interval",
+        value: "DURATION",
+        about: "Everything stored is read and verified once in so long; 0s: never",
+        set: |s, text| duration_or_zero(text).map(|v| s.engine.batch.scrub_interval = v),
+        get: |s| show_duration(s.engine.batch.scrub_interval),
+    },
+    Key {
         name: "batch_memory",
         value: "SIZE",
         about: "Memory that batch work may use",

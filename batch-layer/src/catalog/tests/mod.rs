@@ -63,6 +63,7 @@ fn file(path: &str, n: i64, position: u64) -> FileRef {
         event_bounds: (n * HOUR, (n + 1) * HOUR - 1),
         series_bounds: (SeriesId::new(1, 0), SeriesId::new(2, 7)),
         rows: 10,
+        sum: None,
     }
 }
 

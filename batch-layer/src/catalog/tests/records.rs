@@ -103,7 +103,7 @@ async fn small_state_reads_back() {
         Some(SeriesCommit { object: object(path), replaces: replaces.iter().map(|p| (*p).into()).collect() })
     };
     let lateness = |weight: f64| vec![("temperature".to_owned(), vec![weight, 0.0]), ("µ".into(), vec![])];
-    let quarantine = |path: &str| Some((object(path), 3));
+    let quarantine = |path: &str| Some((object(path), schemas::Tally { readings: 3, sum: 7 }));
     let first = FlushCommit {
         series: series("series/c", &[]),
         lateness: lateness(1.0),

@@ -36,6 +36,7 @@ pub struct Counts {
     rows: AtomicU64,
     told: AtomicU64,
     duplicates: AtomicU64,
+    repeats: AtomicU64,
 }
 
 impl Counts {
@@ -53,6 +54,11 @@ impl Counts {
     /// value) is none.
     pub fn duplicates(&self) -> u64 {
         self.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Rows left out because they say the same as their neighbour: equal identity, position and value.
+    pub fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::Relaxed)
     }
 }
 
@@ -161,6 +167,7 @@ impl Dedup {
         }
         let same_arrival = row.position == first.position && row.value.to_bits() == first.value.to_bits();
         self.counts.duplicates.fetch_add(u64::from(!same_arrival), Ordering::Relaxed);
+        self.counts.repeats.fetch_add(u64::from(same_arrival), Ordering::Relaxed);
         Ok((last > 0).then(|| held.slice(0, last)))
     }
 
@@ -174,7 +181,9 @@ impl Dedup {
         }
         let replaced = |i: &usize| positions[*i] != positions[i + 1] || values[*i].to_bits() != values[i + 1].to_bits();
         let duplicates = (!&mask).set_indices().filter(replaced).count();
+        let left_out = columns.len() - mask.count_set_bits();
         self.counts.duplicates.fetch_add(duplicates as u64, Ordering::Relaxed);
+        self.counts.repeats.fetch_add((left_out - duplicates) as u64, Ordering::Relaxed);
         Ok(filter_record_batch(batch, &BooleanArray::new(mask, None))?)
     }
 

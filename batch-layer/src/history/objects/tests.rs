@@ -37,13 +37,16 @@ async fn what_was_put_is_got() {
 }
 
 #[tokio::test]
-async fn a_put_may_be_repeated_but_not_changed() {
+async fn a_put_may_be_repeated_and_mends_what_is_damaged() {
     let (objects, store) = objects();
     let first = put(&objects, b"content").await.expect("puts");
     assert_eq!(put(&objects, b"content").await.expect("the answer was lost, not the object"), first);
-    store.put(&Path::from(first.path.clone()), "CONTENT".into()).await.expect("someone writes there");
-    let error = put(&objects, b"content").await.expect_err("other bytes are there");
-    assert!(matches!(&error, Error::Corrupt { what, .. } if *what == first.path), "{error}");
+    for damaged in [&b"CONTENT"[..], b"", b"content and more"] {
+        store.put(&Path::from(first.path.clone()), damaged.to_vec().into()).await.expect("someone writes there");
+        assert!(matches!(objects.verify(&first).await, Err(Error::Corrupt { what, .. }) if what == first.path));
+        assert_eq!(put(&objects, b"content").await.expect("mends"), first);
+        assert_eq!(objects.get(&first).await.expect("whole"), b"content"[..]);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use schemas::history::{READINGS, SCANNED, StoredReading, readings_to_batch};
 use schemas::view::{FileRef, ObjectRef};
-use schemas::{LogPosition, SeriesId, SeriesKey};
+use schemas::{LogPosition, SeriesId, SeriesKey, Tally};
 
 use super::text_runs::TextRuns;
 use super::{CHUNK, column, delta, failed, open, properties, split};
@@ -196,12 +196,15 @@ pub struct Bounds {
     pub series_bounds: (SeriesId, SeriesId),
     /// How many readings.
     pub rows: u64,
+    /// Their sum in the ledger.
+    pub sum: u128,
 }
 
 impl Bounds {
     /// The bounds of these readings; `None` of none.
     pub fn of(readings: &[StoredReading]) -> Option<Self> {
-        readings.iter().map(Self::of_one).reduce(Self::union)
+        let bounds = readings.iter().map(Self::of_one).reduce(Self::union)?;
+        Some(Self { sum: Tally::of_stored(readings).sum, ..bounds })
     }
 
     fn of_one(reading: &StoredReading) -> Self {
@@ -211,6 +214,7 @@ impl Bounds {
             event_bounds: (reading.time, reading.time),
             series_bounds: (reading.series, reading.series),
             rows: 1,
+            sum: 0,
         }
     }
 
@@ -225,13 +229,14 @@ impl Bounds {
             event_bounds: wider(self.event_bounds, other.event_bounds),
             series_bounds: wider(self.series_bounds, other.series_bounds),
             rows: self.rows + other.rows,
+            sum: self.sum.wrapping_add(other.sum),
         }
     }
 
     /// The catalog's entry of the file that was stored as `object`.
     pub fn file(self, object: ObjectRef) -> FileRef {
-        let Self { positions, event_bounds, series_bounds, rows } = self;
-        FileRef { object, positions, event_bounds, series_bounds, rows }
+        let Self { positions, event_bounds, series_bounds, rows, sum } = self;
+        FileRef { object, positions, event_bounds, series_bounds, rows, sum: Some(sum) }
     }
 }
 

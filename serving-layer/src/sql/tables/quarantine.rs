@@ -105,6 +105,7 @@ fn whole(object: ObjectRef, rows: u64) -> FileRef {
         event_bounds: (i64::MIN, i64::MAX),
         series_bounds: (SeriesId(0), SeriesId(u64::MAX)),
         rows,
+        sum: None,
     }
 }
 

@@ -23,7 +23,8 @@ fn count(state: &mut SpeedState, readings: impl IntoIterator<Item = (i64, f64)>)
     let (times, values): (Vec<i64>, Vec<f64>) = readings.into_iter().unzip();
     let arrival = ArrivalTime(times.iter().copied().max().unwrap_or(0));
     let batch = Batch { definitions: vec![(id, key)], series: vec![id; times.len()], values, times };
-    state.take(state.position.next(), vec![Frame { arrival, batch }]);
+    let tally = Tally::of_batch(&batch, arrival);
+    state.take(state.position.next(), vec![Frame { arrival, batch }], tally);
     state.fold()
 }
 

@@ -1,0 +1,128 @@
+//! The scrubber: planted damage is found in one pass, what can be mended is, and nothing else is ever called damage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use batch_layer::catalog::{JobKind, NewJob};
+use schemas::time::{DAY, HOUR, SECOND, parse_rfc3339};
+use schemas::{Clock as _, SeriesKey, TimeRange};
+use speed_layer::{Rows, SeriesRef};
+use tests::damage::{Data, ask, flip, open_copy};
+use tests::parts::{ArmedGap, TestClock, open, scratch};
+use weir::Engine;
+
+/// The paths of what is damaged.
+fn damaged(engine: &Engine) -> Vec<String> {
+    engine.serving.batch.scrub_status().damaged.into_iter().map(|row| row.path).collect()
+}
+
+async fn check_answers(engine: &Engine, data: &Data) {
+    for (question, truth) in &data.truth {
+        assert_eq!(&ask(engine, question).await.expect("answers"), truth, "{question:?}");
+    }
+}
+
+#[tokio::test]
+async fn lost_views_and_partials_are_made_anew() {
+    let data = Data::make().await;
+    for kind in ["views", "partials"] {
+        for lost in [false, true] {
+            let copy = data.copy();
+            let engine = open_copy(copy.path()).await.expect("opens");
+            assert!(engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs") > 5);
+            assert_eq!(damaged(&engine), [""; 0]);
+            let objects = engine.serving.batch.catalog().all_objects().await.expect("lists");
+            let uncovered = engine.serving.batch.catalog().uncovered_epochs().await.expect("lists");
+            let needed = |path: &str| uncovered.iter().any(|e| e.partials.as_ref().is_some_and(|o| o.path == path));
+            let is_it = |path: &str| path.starts_with(kind) && (kind == "views" || needed(path));
+            let object = objects.iter().map(|(object, _)| object).find(|o| is_it(&o.path)).expect("there is one");
+            let path = copy.path().join("history").join(&object.path);
+            match lost {
+                true => std::fs::remove_file(&path).expect("removed"),
+                false => flip(&path, 999),
+            }
+            engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
+            assert_eq!(damaged(&engine), [object.path.clone()]);
+            let told = engine.serving.batch.scrub_status();
+            assert!(told.damaged[0].remedy.starts_with("job "), "{told:?}");
+            let findings = engine.serving.batch.check(|_, _| {}).await.expect("checks");
+            assert!(findings.iter().any(|f| f.place == object.path && f.reason.contains("scrubber")), "{findings:?}");
+            while engine.serving.batch.run_next().await.expect("runs").is_some() {}
+            check_answers(&engine, &data).await;
+            if kind == "views" {
+                engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
+                assert_eq!(damaged(&engine), [""; 0], "{lost}");
+            }
+            let uncovered = engine.serving.batch.version().uncovered.len();
+            assert!(kind == "views" || uncovered == 0, "{uncovered} epochs still need their partials");
+            engine.abandon().await;
+            check_answers(&open_copy(copy.path()).await.expect("opens"), &data).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn damaged_readings_are_told_until_somebody_puts_them_back() {
+    let data = Data::make().await;
+    let copy = data.copy();
+    let engine = open_copy(copy.path()).await.expect("opens");
+    let objects = engine.serving.batch.catalog().all_objects().await.expect("lists");
+    for (object, _) in
+        objects.iter().filter(|(o, _)| ["readings", "series", "quarantine"].iter().any(|k| o.path.starts_with(k)))
+    {
+        let path = copy.path().join("history").join(&object.path);
+        let whole = std::fs::read(&path).expect("readable");
+        flip(&path, whole.len() * 7);
+        engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
+        let told = engine.serving.batch.scrub_status().damaged;
+        assert!(told.len() == 1 && told[0].path == object.path && told[0].remedy.contains("backup"), "{told:?}");
+        std::fs::write(&path, whole).expect("written");
+        engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
+        assert_eq!(damaged(&engine), [""; 0]);
+    }
+    engine.abandon().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_compacted_away_or_deleted_meanwhile_is_no_damage() {
+    let start = parse_rfc3339("2024-03-10T12:00:00Z").expect("a time");
+    let (dir, clock) = (scratch(), TestClock::at(start));
+    let engine = open(dir.path(), Arc::clone(&clock), Arc::new(ArmedGap::default())).await.expect("opens");
+    let batch = engine.serving.batch.clone();
+    let scrubbing = tokio::spawn(async move {
+        loop {
+            batch.scrub(Duration::ZERO).await.expect("scrubs");
+            let told = batch.scrub_status();
+            assert!(told.damaged.is_empty() && told.catalog.is_empty(), "{told:?}");
+            tokio::task::yield_now().await;
+        }
+    });
+    let key = SeriesKey::new("temperature", &[("device_id", "press-1")]).expect("valid");
+    for round in 0..60 {
+        let times: Vec<i64> = (0..50).map(|i| start - i * SECOND + round).collect();
+        let rows = Rows {
+            keys: vec![key.clone()],
+            series: vec![SeriesRef::new(0); times.len()],
+            values: vec![1.0; times.len()],
+            times,
+            ..Rows::default()
+        };
+        engine.serving.speed.append(rows).await.expect("appends");
+        engine.serving.flush().await.expect("flushes");
+        if round % 5 == 4 {
+            for kind in [JobKind::Compact, JobKind::Recompute] {
+                let (now, reason) = (clock.now(), "test".to_owned());
+                let range = TimeRange::ALL;
+                let job = NewJob { kind, range, selector: None, reason, priority: 0, not_before: now, now };
+                engine.serving.batch.catalog().enqueue(job).await.expect("queued");
+            }
+            while engine.serving.batch.run_next().await.expect("runs").is_some() {}
+            clock.advance(DAY + HOUR);
+            assert!(engine.serving.batch.collect_garbage().await.expect("collects") > 0);
+        }
+    }
+    scrubbing.abort();
+    assert!(scrubbing.await.expect_err("it was told to end").is_cancelled(), "no pass found damage");
+    assert!(engine.serving.batch.scrub_status().passes > 5);
+    engine.abandon().await;
+}
