@@ -128,6 +128,11 @@ fn fill_to_the_brim(disk: Result<FileSystem, String>, filler: Filler) {
     send_until(true, &server, &series);
     check(&server, &series, 0);
     assert!(!server.log().contains("panicked"), "{}", server.log());
+    for entry in data.join("log").read_dir().expect("a folder") {
+        let entry = entry.expect("an entry");
+        // Half a segment would take the room that deletions need.
+        assert_eq!(entry.metadata().expect("readable").len(), 1 << 20, "{}", entry.path().display());
+    }
     let removed = if filler.is_dir() { std::fs::remove_dir_all(&filler) } else { std::fs::remove_file(&filler) };
     removed.unwrap_or_else(|error| panic!("{}: {error}", text(&filler)));
     send_until(false, &server, &series);
