@@ -27,7 +27,10 @@ pub struct Data {
 }
 
 /// A time that all directories are asked at.
-fn clock() -> Arc<TestClock> {
+///
+/// # Panics
+/// Never.
+pub fn clock() -> Arc<TestClock> {
     TestClock::at(parse_rfc3339("2024-04-01T00:00:00Z").expect("a time"))
 }
 
@@ -46,7 +49,9 @@ impl Data {
             append(&engine, of(0).chain(of(1)).collect()).await;
             if month == 1 {
                 let many = (0..60_000).map(|i| (2, start(1) + i * SECOND, random.f64()));
-                append(&engine, many.collect()).await;
+                for some in many.collect::<Vec<_>>().chunks(2_000) {
+                    append(&engine, some.to_vec()).await;
+                }
             }
             engine.serving.flush().await.expect("flushes");
         }
@@ -145,7 +150,15 @@ pub async fn ask(engine: &Engine, question: &QueryText) -> anyhow::Result<String
 /// # Errors
 /// It does not open; the text tells all causes.
 pub async fn open_copy(dir: &Path) -> Result<Engine, String> {
-    open(dir, clock(), Arc::new(ArmedGap::default())).await.map_err(|error| format!("{error:#}"))
+    open_at(dir, clock()).await
+}
+
+/// The same with a clock that can be moved on.
+///
+/// # Errors
+/// It does not open; the text tells all causes.
+pub async fn open_at(dir: &Path, clock: Arc<TestClock>) -> Result<Engine, String> {
+    open(dir, clock, Arc::new(ArmedGap::default())).await.map_err(|error| format!("{error:#}"))
 }
 
 /// Copies all files below `from`.

@@ -1,5 +1,6 @@
 //! The scrubber: planted damage is found in one pass, what can be mended is, and nothing else is ever called damage.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use batch_layer::catalog::{JobKind, NewJob};
 use schemas::time::{DAY, HOUR, SECOND, parse_rfc3339};
 use schemas::{Clock as _, SeriesKey, TimeRange};
 use speed_layer::{Rows, SeriesRef};
-use tests::damage::{Data, ask, flip, open_copy};
+use tests::damage::{Data, ask, clock, flip, open_at, open_copy};
 use tests::parts::{ArmedGap, TestClock, open, scratch};
 use weir::Engine;
 
@@ -22,42 +23,64 @@ async fn check_answers(engine: &Engine, data: &Data) {
     }
 }
 
+/// Damages an object, or removes it, and has it found and mended; returns its path.
+async fn damage_and_mend(data: &Data, engine: &Engine, dir: &Path, is_it: impl Fn(&str) -> bool, lost: bool) -> String {
+    let batch = &engine.serving.batch;
+    assert!(batch.scrub(Duration::ZERO).await.expect("scrubs") > 5);
+    assert_eq!(damaged(engine), [""; 0]);
+    let objects = batch.catalog().all_objects().await.expect("lists");
+    let object = objects.into_iter().map(|(object, _)| object).find(|o| is_it(&o.path)).expect("there is one");
+    let path = dir.join("history").join(&object.path);
+    match lost {
+        true => std::fs::remove_file(&path).expect("removed"),
+        false => flip(&path, 999),
+    }
+    batch.scrub(Duration::ZERO).await.expect("scrubs");
+    let told = batch.scrub_status().damaged;
+    assert!(told.len() == 1 && told[0].path == object.path && told[0].remedy.starts_with("job "), "{told:?}");
+    let findings = batch.check(|_, _| {}).await.expect("checks");
+    assert!(findings.iter().any(|f| f.place == object.path && f.reason.contains("scrubber")), "{findings:?}");
+    while batch.run_next().await.expect("runs").is_some() {}
+    check_answers(engine, data).await;
+    object.path
+}
+
 #[tokio::test]
-async fn lost_views_and_partials_are_made_anew() {
+async fn a_lost_view_is_made_anew() {
     let data = Data::make().await;
-    for kind in ["views", "partials"] {
-        for lost in [false, true] {
-            let copy = data.copy();
-            let engine = open_copy(copy.path()).await.expect("opens");
-            assert!(engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs") > 5);
-            assert_eq!(damaged(&engine), [""; 0]);
-            let objects = engine.serving.batch.catalog().all_objects().await.expect("lists");
-            let uncovered = engine.serving.batch.catalog().uncovered_epochs().await.expect("lists");
-            let needed = |path: &str| uncovered.iter().any(|e| e.partials.as_ref().is_some_and(|o| o.path == path));
-            let is_it = |path: &str| path.starts_with(kind) && (kind == "views" || needed(path));
-            let object = objects.iter().map(|(object, _)| object).find(|o| is_it(&o.path)).expect("there is one");
-            let path = copy.path().join("history").join(&object.path);
-            match lost {
-                true => std::fs::remove_file(&path).expect("removed"),
-                false => flip(&path, 999),
-            }
-            engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
-            assert_eq!(damaged(&engine), [object.path.clone()]);
-            let told = engine.serving.batch.scrub_status();
-            assert!(told.damaged[0].remedy.starts_with("job "), "{told:?}");
-            let findings = engine.serving.batch.check(|_, _| {}).await.expect("checks");
-            assert!(findings.iter().any(|f| f.place == object.path && f.reason.contains("scrubber")), "{findings:?}");
-            while engine.serving.batch.run_next().await.expect("runs").is_some() {}
-            check_answers(&engine, &data).await;
-            if kind == "views" {
-                engine.serving.batch.scrub(Duration::ZERO).await.expect("scrubs");
-                assert_eq!(damaged(&engine), [""; 0], "{lost}");
-            }
-            let uncovered = engine.serving.batch.version().uncovered.len();
-            assert!(kind == "views" || uncovered == 0, "{uncovered} epochs still need their partials");
-            engine.abandon().await;
-            check_answers(&open_copy(copy.path()).await.expect("opens"), &data).await;
-        }
+    for lost in [false, true] {
+        let (copy, clock) = (data.copy(), clock());
+        let engine = open_at(copy.path(), Arc::clone(&clock)).await.expect("opens");
+        let batch = &engine.serving.batch;
+        // Epochs came after this one: the new view is another file. The old one is needed as long as its generation is.
+        let old = damage_and_mend(&data, &engine, copy.path(), |path| path.starts_with("views"), lost).await;
+        assert_eq!(damaged(&engine), [old.clone()]);
+        clock.advance(2 * HOUR);
+        batch.collect_garbage().await.expect("collects");
+        batch.scrub(Duration::ZERO).await.expect("scrubs");
+        assert_eq!(damaged(&engine), [""; 0], "{lost}: it is not needed any more");
+        // Nothing came after this one: the new view is the same bytes at the same place.
+        let is_new = |path: &str| path.starts_with("views") && path[..20] == old[..20];
+        damage_and_mend(&data, &engine, copy.path(), is_new, lost).await;
+        batch.scrub(Duration::ZERO).await.expect("scrubs");
+        assert_eq!(damaged(&engine), [""; 0], "{lost}: it was mended in place");
+        engine.abandon().await;
+        check_answers(&open_copy(copy.path()).await.expect("opens"), &data).await;
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_without_its_partials_is_counted_from_readings() {
+    let data = Data::make().await;
+    for lost in [false, true] {
+        let copy = data.copy();
+        let engine = open_copy(copy.path()).await.expect("opens");
+        let uncovered = engine.serving.batch.catalog().uncovered_epochs().await.expect("lists");
+        let needed = |path: &str| uncovered.iter().any(|e| e.partials.as_ref().is_some_and(|o| o.path == path));
+        damage_and_mend(&data, &engine, copy.path(), needed, lost).await;
+        assert_eq!(engine.serving.batch.version().uncovered.len(), 0, "nothing needs its partials now");
+        engine.abandon().await;
+        check_answers(&open_copy(copy.path()).await.expect("opens"), &data).await;
     }
 }
 

@@ -1,3 +1,4 @@
+mod copy;
 mod damage;
 
 use std::path::{Path, PathBuf};
