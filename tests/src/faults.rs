@@ -108,9 +108,9 @@ impl Faults {
         self.state().fired.clone()
     }
 
-    /// Whether an error, with all its causes, tells of such a fault, or of a deletion that one held up.
+    /// Whether an error, with all its causes, tells of such a fault.
     pub fn told_in(text: &str) -> bool {
-        let spoilt = ["does not match its checksum", "instead of", "is being deleted: write it again"];
+        let spoilt = ["does not match its checksum", "instead of"];
         text.contains(SAID) || text.contains("stopped in gap Catalog") || spoilt.iter().any(|s| text.contains(s))
     }
 

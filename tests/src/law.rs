@@ -111,7 +111,9 @@ impl Life {
     /// Takes an error for what it is where it tells of a fault.
     fn bear(&self, error: anyhow::Error) -> anyhow::Result<String> {
         let text = format!("{error:#}");
-        if self.faulty && Faults::told_in(&text) { Ok(format!("failed: {text}")) } else { Err(error) }
+        // What a crash left to be deleted is deleted before it is written again: a job is tried again later.
+        let deleting = text.contains("is being deleted: write it again");
+        if deleting || self.faulty && Faults::told_in(&text) { Ok(format!("failed: {text}")) } else { Err(error) }
     }
 
     fn engine(&self) -> &Engine {

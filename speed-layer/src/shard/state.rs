@@ -432,22 +432,28 @@ impl SpeedState {
         }
     }
 
-    /// Releases readings that history has and that are old enough, or too many; then drops what views count.
+    /// Releases readings that history has and that are old enough, or too many; then drops what views count. Oldest first,
+    /// up to the first epoch that stays: a clock that was set back makes later ones seem older, but readings are looked
+    /// for in history before the first hot epoch, and in memory from there on.
     pub(crate) fn release(&mut self, now: ArrivalTime) {
         let mut bytes = self.hot_bytes();
         for i in 0..self.sealed.len() {
             let (epoch, info) = (&self.sealed[i], &self.infos[i]);
-            let old = now.0.saturating_sub(info.sealed_at.0) >= nanos(self.settings.hot_retention);
-            if epoch.hot && info.to_flush.is_none() && (old || bytes > self.settings.hot_bytes) {
-                bytes -= info.bytes;
-                let epoch = Arc::clone(epoch);
-                for (id, series) in &epoch.series {
-                    if let Some(Route { shard, slot }) = self.routes.find(*id) {
-                        self.shards[usize::from(shard)].release(slot, series.event_bounds());
-                    }
-                }
-                self.sealed[i] = Arc::new(epoch.released());
+            if !epoch.hot {
+                continue;
             }
+            let old = now.0.saturating_sub(info.sealed_at.0) >= nanos(self.settings.hot_retention);
+            if info.to_flush.is_some() || !(old || bytes > self.settings.hot_bytes) {
+                break;
+            }
+            bytes -= info.bytes;
+            let epoch = Arc::clone(epoch);
+            for (id, series) in &epoch.series {
+                if let Some(Route { shard, slot }) = self.routes.find(*id) {
+                    self.shards[usize::from(shard)].release(slot, series.event_bounds());
+                }
+            }
+            self.sealed[i] = Arc::new(epoch.released());
         }
         self.drop_covered();
     }

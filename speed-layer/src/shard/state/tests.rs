@@ -100,3 +100,18 @@ fn cells_take_memory_until_their_readings_are_released() {
         assert_eq!(state.hot_bytes(), 0);
     }
 }
+
+/// Else the older of two epochs is looked for in memory and in history, or in neither.
+#[test]
+fn epochs_leave_memory_in_order_when_the_clock_is_set_back() {
+    let mut state = empty();
+    for (time, sealed_at) in [(SECOND, 100), (2 * SECOND, 50)] {
+        count(&mut state, [(time, 1.0)]);
+        state.seal(ArrivalTime(sealed_at), &|_| None);
+    }
+    state.adopt(Arc::new(HistoryVersion { flushed: state.position, ..HistoryVersion::default() }), Vec::new());
+    state.release(ArrivalTime(60));
+    assert_eq!(state.hot_readings(), 2);
+    state.release(ArrivalTime(100));
+    assert_eq!(state.hot_readings(), 0);
+}
