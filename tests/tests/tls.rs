@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, ClientBuilder, Response};
@@ -124,7 +124,14 @@ fn weir(arguments: &[&str]) -> (bool, String) {
     for name in ["WEIR_TOKEN", "WEIR_CA", "WEIR_CLIENT_CERT", "WEIR_CLIENT_KEY"] {
         command.env_remove(name);
     }
-    let output = command.args(arguments).output().expect("weir runs");
+    let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("weir runs");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while child.try_wait().expect("a child").is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // A server that should have refused to start would run for ever.
+    let _ = child.kill();
+    let output = child.wait_with_output().expect("ended");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).expect("text"))
 }
