@@ -399,6 +399,8 @@ impl Life {
             self.check().await?;
             self.faults.set(0);
         }
+        // What crashes and faults left to be deleted is in the way of the same files made anew.
+        self.collect_garbage().await?;
         self.engine().serving.flush().await?;
         self.clock.advance(DAY);
         self.job_over(JobKind::Recompute, TimeRange::ALL).await?;
