@@ -21,6 +21,15 @@ pub struct Finding {
     pub advice: &'static str,
 }
 
+/// What a check told.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// Objects that a crash left behind: no part of history, and no fault.
+    pub left_behind: Vec<String>,
+}
+
 /// How findings name the catalog.
 const CATALOG: &str = "catalog.db";
 /// What to do about a damaged catalog.
@@ -29,13 +38,13 @@ const RESTORE_CATALOG: &str = "restore the data directory from a backup (`weir r
 /// What to do about an object that can't be verified. A path names its content: any copy of that name is the right one.
 pub(crate) fn advice_on(error: &Error, kind: ObjectKind) -> &'static str {
     match (error, kind) {
-        (Error::Corrupt { .. } | Error::NotFound(_), ObjectKind::View) => {
+        (Error::Corrupt { .. }, ObjectKind::View) => {
             "start the server and run `weir recompute`: the view is made anew from raw readings"
         }
-        (Error::Corrupt { .. } | Error::NotFound(_), ObjectKind::Partials) => {
+        (Error::Corrupt { .. }, ObjectKind::Partials) => {
             "nothing is lost: the epoch is counted from raw readings; `weir recompute` makes that unnecessary"
         }
-        (Error::Corrupt { .. } | Error::NotFound(_), _) => {
+        (Error::Corrupt { .. }, _) => {
             "copy the file of this name from a backup's `history` to its place; a path names its content"
         }
         _ => "see whether the store is reachable, then check again",
@@ -48,7 +57,6 @@ impl BatchLayer {
         let (place, advice) = match error {
             Error::Corrupt { what, .. } if what.starts_with("catalog") => (CATALOG, RESTORE_CATALOG),
             Error::Corrupt { what, .. } => (what.as_str(), advice_on(error, ObjectKind::Series)),
-            Error::NotFound(what) => (what.as_str(), advice_on(error, ObjectKind::Series)),
             _ => (place, "see whether the directory is complete and readable; else restore it from a backup"),
         };
         Finding { place: place.to_owned(), reason: error.to_string(), advice }
@@ -60,7 +68,7 @@ impl BatchLayer {
     ///
     /// # Errors
     /// The catalog or the store can't be read at all.
-    pub async fn check(&self, mut progress: impl FnMut(usize, usize)) -> Result<Vec<Finding>> {
+    pub async fn check(&self, mut progress: impl FnMut(usize, usize)) -> Result<Checked> {
         let mut findings = Vec::new();
         findings.extend(self.catalog_findings().await?);
         let known = self.inner.catalog.damage().await?;
@@ -76,20 +84,12 @@ impl BatchLayer {
             progress(i + 1, objects.len());
         }
         let known: BTreeSet<&str> = objects.iter().map(|(object, _)| object.path.as_str()).collect();
-        for (path, _) in self.inner.objects.list().await? {
-            if !known.contains(path.as_str()) {
-                let reason = "the catalog does not know this file; a crash left it behind".to_owned();
-                findings.push(Finding {
-                    place: path,
-                    reason,
-                    advice: "it holds nothing that is missing and may be deleted",
-                });
-            }
-        }
+        let stored = self.inner.objects.list().await?.into_iter().map(|(path, _)| path);
+        let left_behind = stored.filter(|path| !known.contains(path.as_str())).collect();
         findings.extend(self.check_epochs().await?);
         findings.extend(self.check_views());
         findings.extend(self.check_audit().await?);
-        Ok(findings)
+        Ok(Checked { findings, left_behind })
     }
 
     /// What is wrong with the catalog itself: its form, its seals, the sums of the ledger.

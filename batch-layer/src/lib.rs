@@ -26,7 +26,7 @@ mod settings;
 pub mod store;
 mod views;
 
-pub use check::Finding;
+pub use check::{Checked, Finding};
 pub use error::{Error, Result};
 pub use layer::{Adopter, BatchLayer, Components, Opened};
 pub use metrics::{Metrics, StoreFaults};

@@ -17,7 +17,7 @@ use crate::history::{Objects, Selection, read_cells, scan};
 
 /// Whether a file is damaged or gone, so that reading it again is of no use.
 pub(crate) fn is_lost(error: &Error) -> bool {
-    matches!(error, Error::Corrupt { .. } | Error::NotFound(_))
+    matches!(error, Error::Corrupt { .. })
 }
 
 /// The cells of a flushed epoch; from raw readings where its partials are lost, every bucket then being disordered:

@@ -28,7 +28,7 @@ pub struct Settings {
     pub seal_bytes: u64,
     /// Flushed readings stay in memory this long, so that late ones find their duplicates there.
     pub hot_retention: Duration,
-    /// Flushed readings leave memory early when all hot ones take more bytes than this; ingest waits at four times as many.
+    /// Flushed readings leave memory early when all hot ones take more bytes than this; ingest waits at eight times as many.
     pub hot_bytes: u64,
     /// Size of a log segment, bytes.
     pub segment_bytes: u64,

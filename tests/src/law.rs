@@ -430,14 +430,13 @@ impl Life {
         Ok(self.faults.fired())
     }
 
-    /// The check finds nothing but what a crash left behind, and what faults keep from it.
+    /// The check finds nothing, but what faults keep from it.
     async fn check(&mut self) -> anyhow::Result<()> {
         let findings = match self.engine().serving.batch.check(|_, _| {}).await {
-            Ok(findings) => findings,
+            Ok(checked) => checked.findings,
             Err(error) => return self.bear(error.into()).map(drop),
         };
-        let real = findings.iter().filter(|f| !f.reason.contains("a crash left it behind"));
-        for finding in real {
+        for finding in findings {
             self.bear(anyhow::anyhow!("{finding:?}"))?;
         }
         Ok(())

@@ -88,7 +88,7 @@ async fn what_was_sent_is_in_the_ledger_through_everything() {
     }
     let files: usize = engine.serving.batch.version().partitions.iter().map(|p| p.files.len()).sum();
     assert!(files + engine.serving.batch.version().mixed.len() < 6, "files were compacted");
-    assert_eq!(engine.serving.batch.check(|_, _| {}).await.expect("checks"), []);
+    assert_eq!(engine.serving.batch.check(|_, _| {}).await.expect("checks").findings, []);
     account.send(&engine, &[(account.clock.now().0, 5.0)]).await;
     engine.abandon().await;
     let engine = account.open(dir.path()).await;

@@ -38,7 +38,7 @@ async fn damage_and_mend(data: &Data, engine: &Engine, dir: &Path, is_it: impl F
     batch.scrub(Duration::ZERO).await.expect("scrubs");
     let told = batch.scrub_status().damaged;
     assert!(told.len() == 1 && told[0].path == object.path && told[0].remedy.starts_with("job "), "{told:?}");
-    let findings = batch.check(|_, _| {}).await.expect("checks");
+    let findings = batch.check(|_, _| {}).await.expect("checks").findings;
     assert!(findings.iter().any(|f| f.place == object.path && f.reason.contains("scrubber")), "{findings:?}");
     while batch.run_next().await.expect("runs").is_some() {}
     check_answers(engine, data).await;

@@ -38,6 +38,7 @@ struct Seen {
     generation: u64,
     position: u64,
     findings: Vec<Finding>,
+    left_behind: Vec<String>,
 }
 
 /// Checks and tells.
@@ -90,7 +91,10 @@ async fn look_at_history(settings: &EngineSettings, seen: &mut Seen) {
         seen.objects = all;
     });
     match checked.await {
-        Ok(findings) => seen.findings.extend(findings),
+        Ok(checked) => {
+            seen.findings.extend(checked.findings);
+            seen.left_behind = checked.left_behind;
+        }
         Err(error) => seen.findings.push(finding("catalog", &error.into())),
     }
     bar.finish_and_clear();
@@ -132,6 +136,9 @@ fn tell(seen: &Seen, dir: &Path) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for finding in &seen.findings {
         writeln!(out, "{}: {}\n  advice: {}", finding.place, finding.reason, finding.advice)?;
+    }
+    for path in &seen.left_behind {
+        writeln!(out, "note: {path} is no part of history: a crash left it behind, and it may be deleted")?;
     }
     let Seen { objects, partitions, generation, position, .. } = seen;
     match seen.findings.len() {

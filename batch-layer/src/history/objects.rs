@@ -340,7 +340,8 @@ fn location(path: &str) -> Result<Path> {
 
 fn unreadable(path: &str, error: StoreError) -> Error {
     match error {
-        StoreError::NotFound { .. } => Error::NotFound(path.to_owned()),
+        // Who asks for an object was told of it by the catalog.
+        StoreError::NotFound { .. } => Error::corrupt(path, "it does not exist"),
         other => Error::unavailable(format!("read {path}"), other),
     }
 }

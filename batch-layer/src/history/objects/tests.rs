@@ -93,7 +93,7 @@ async fn lost_and_shortened_objects_are_told_apart() {
         }
         objects.delete(&object.path).await.expect("deletes");
         for error in [objects.get(&object).await, objects.get_range(&object, 0..1).await] {
-            assert!(matches!(&error, Err(Error::NotFound(path)) if *path == object.path), "{error:?}");
+            assert!(matches!(&error, Err(Error::Corrupt { what, .. }) if *what == object.path), "{error:?}");
         }
     }
 }
