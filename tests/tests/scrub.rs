@@ -54,7 +54,7 @@ async fn a_lost_view_is_made_anew() {
         let batch = &engine.serving.batch;
         // Epochs came after this one: the new view is another file. The old one is needed as long as its generation is.
         let old = damage_and_mend(&data, &engine, copy.path(), |path| path.starts_with("views"), lost).await;
-        assert_eq!(damaged(&engine), [old.clone()]);
+        assert_eq!(damaged(&engine), std::slice::from_ref(&old));
         clock.advance(2 * HOUR);
         batch.collect_garbage().await.expect("collects");
         batch.scrub(Duration::ZERO).await.expect("scrubs");
