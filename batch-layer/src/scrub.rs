@@ -237,6 +237,9 @@ impl BatchLayer {
     /// Objects that were damaged and are whole, or needed by nothing any more, are told as repaired.
     async fn look_again(&self) -> Result<()> {
         let known = self.inner.catalog.damage().await?;
+        if known.is_empty() {
+            return Ok(());
+        }
         let objects = self.inner.catalog.all_objects().await?;
         let mut damaged = Vec::new();
         for row in known {

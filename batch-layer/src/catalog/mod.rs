@@ -4,9 +4,9 @@
 //! (history), what a job does (runner) or the clock: every instant is an argument.
 //!
 //! - CAT-1: every change is one `BEGIN IMMEDIATE` .. `COMMIT`; after an error nothing of it remains.
-//! - CAT-3: rows that answers rest on are sealed: a change that finds them other than they were committed is refused.
 //! - CAT-2: an object that is being deleted (condemned) can't be committed again; an object that history, a view or an
 //!   epoch needs is never condemned.
+//! - CAT-3: rows that answers rest on are sealed: a change that finds them other than they were committed is refused.
 //!
 //! ```text
 //! change ─► writer (one connection, so commits are serial) ─┐
