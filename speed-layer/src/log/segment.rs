@@ -50,13 +50,12 @@ impl SegmentHeader {
         bytes
     }
 
-    /// `None` of a header that was never written (all zeros).
+    /// `None` of a header that was never written: zeros, or fewer where the file is being prepared.
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<Self>, String> {
-        let mut reader = Reader(bytes);
-        let header = reader.take(SEGMENT_HEADER as usize)?;
-        if header.iter().all(|b| *b == 0) {
+        if bytes.iter().take(SEGMENT_HEADER as usize).all(|b| *b == 0) {
             return Ok(None);
         }
+        let header = Reader(bytes).take(SEGMENT_HEADER as usize)?;
         let (body, crc) = header.split_at(SEGMENT_HEADER as usize - 4);
         if crc32fast::hash(body).to_le_bytes() != crc {
             return Err("the segment header's checksum does not match".to_owned());

@@ -146,7 +146,7 @@ async fn damage_surfaces_as_what_it_is() {
         (store_file(&objects, &[reading(1, 1, 1, 1.0)]).await, store_file(&objects, &[reading(1, 2, 2, 2.0)]).await);
     objects.delete(&a.object.path).await.expect("deletes");
     let lost = merge(&objects, vec![a, Arc::clone(&b)], Vec::new(), Selection::ALL).await;
-    assert!(matches!(lost, Err(Error::NotFound(_))), "{lost:?}");
+    assert!(matches!(lost, Err(Error::Corrupt { .. })), "{lost:?}");
     let mut sums = b.object.block_sums.to_vec();
     sums[0] ^= 1;
     let object = schemas::view::ObjectRef { block_sums: sums.into(), ..b.object.clone() };

@@ -172,7 +172,7 @@ async fn a_file_with_other_rows_than_the_catalog_says_is_refused() {
     assert!(matches!(scanned(&objects, &other, &Selection::ALL).await, Err(Error::Corrupt { .. })));
     objects.delete(&file.object.path).await.expect("deletes");
     let objects = Objects::new(Arc::new(object_store::memory::InMemory::new()));
-    assert!(matches!(scanned(&objects, &file, &Selection::ALL).await, Err(Error::NotFound(_))));
+    assert!(matches!(scanned(&objects, &file, &Selection::ALL).await, Err(Error::Corrupt { .. })));
 }
 
 #[tokio::test]

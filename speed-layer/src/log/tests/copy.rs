@@ -5,12 +5,22 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use super::super::copy_log;
 use super::*;
 
+/// Has the writer end, also where the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_copy_holds_all_that_was_acknowledged_before_it_and_replays() {
     let dir = tempfile::tempdir().expect("a folder");
     let (log, thread, _) = start(dir.path(), 1 << 12);
     let (acked, flushed, stop) = (AtomicI64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _ends = Ends(&stop);
         scope.spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
             for i in 1.. {
@@ -41,7 +51,6 @@ fn a_copy_holds_all_that_was_acknowledged_before_it_and_replays() {
             assert!(before <= last, "round {round}: {before} was acknowledged, the copy ends at {last}: {copied:?}");
             assert_eq!(replayed.torn_bytes, 0, "round {round}: nothing torn is copied");
         }
-        stop.store(true, Ordering::SeqCst);
     });
     drop(log);
     thread.join().expect("no panic");
