@@ -3,9 +3,10 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+DENY := $(TARGET)/tools/bin/cargo-deny
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: run test check bench beside growth steps soak compat
+.PHONY: run test check bench beside growth steps soak fuzz sbom compat
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
@@ -27,8 +28,11 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
-	 else echo "cargo-deny is not installed: bans, licences and sources were not checked"; fi
+	@test -x $(DENY) || $(CARGO) install --quiet --locked --root $(TARGET)/tools cargo-deny --version 0.20.2 \
+	 || echo "can't be installed: cargo-deny; bans, licences and sources are not checked"
+	@test ! -x $(DENY) || $(DENY) --offline check bans licenses sources
+	@if test -x $(DENY) && $(DENY) fetch db >/dev/null 2>&1; then $(DENY) check advisories; \
+	 else echo "the database of advisories can't be had here: they are not checked"; fi
 
 # The figures of the README, on this machine.
 bench:
@@ -52,13 +56,25 @@ growth:
 steps:
 	$(CARGO) bench --workspace --locked --bench steps
 
-# The law, the crashes and the power cuts for longer. WEIR_LAW_CASES, WEIR_KILL_CYCLES and WEIR_POWER_CYCLES say how long.
+# The law, crashes, power cuts, faults and damage for longer; each variable says how long.
 soak:
 	tests/install.sh
 	$(CARGO) build --workspace --all-targets --locked
 	WEIR_LAW_CASES=$${WEIR_LAW_CASES:-20000} $(CARGO) test --workspace --locked --test law -- --nocapture
-	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} $(CARGO) test --workspace --locked --test kill -- --nocapture
+	WEIR_KILL_CYCLES=$${WEIR_KILL_CYCLES:-1000} WEIR_KILL_CHAINS=$${WEIR_KILL_CHAINS:-200} $(CARGO) test --workspace --locked --test kill -- --nocapture
 	WEIR_POWER_CYCLES=$${WEIR_POWER_CYCLES:-1000} $(CARGO) test --workspace --locked --test power -- --nocapture
+	WEIR_POWER_STATES=$${WEIR_POWER_STATES:-10000} $(CARGO) test --workspace --locked --test blocks -- --nocapture
+	WEIR_SWEEP=$${WEIR_SWEEP:-all} $(CARGO) test --workspace --locked --test sweep -- --nocapture
+	WEIR_FLIPS=$${WEIR_FLIPS:-1000000} $(CARGO) test --workspace --locked --test corruption -- --nocapture
+	WEIR_STORM_SECONDS=$${WEIR_STORM_SECONDS:-600} WEIR_DUELS=$${WEIR_DUELS:-100} $(CARGO) test --workspace --locked --test s3 -- --nocapture
+
+# Decoders, frames, selectors and texts against inputs that cargo-fuzz makes up. FUZZ_RUNS of each.
+fuzz:
+	fuzz/run.sh
+
+# What a release consists of, as CycloneDX, into target/sbom.
+sbom:
+	tests/sbom.sh
 
 # Answers beside those of DuckDB and Polars on the real data sets, where they lie beside the project.
 DATA ?= ../shared/data
