@@ -83,6 +83,10 @@ impl Frame {
             definitions.push((id, SeriesKey::parse(text).map_err(|e| e.to_string())?));
         }
         let rows = reader.len()?;
+        // Packed columns of equal numbers take no bytes, but each row has a value of eight.
+        if rows > reader.0.len() / 8 {
+            return Err(format!("{rows} rows in {} bytes", reader.0.len()));
+        }
         let (series, times) = match version {
             PLAIN => (
                 words(&mut reader, rows)?.map(|w| SeriesId(u64::from_le_bytes(w))).collect(),
@@ -180,6 +184,15 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Frame::decode(&bytes[..len]).is_err(), "cut at {len}");
         }
+    }
+
+    /// Found by fuzzing: a payload of sixty bytes had gigabytes set aside.
+    #[test]
+    fn rows_without_values_are_refused_before_they_take_memory() {
+        let (rows, columns) = ((1_u32 << 20).to_le_bytes(), [0; 3 * COLUMN_HEADER]);
+        let payload = [&[VERSION][..], &[0; 12], &rows, &columns].concat();
+        let refused = Frame::decode_payload(&payload).expect_err("there are no values");
+        assert!(refused.contains("rows in"), "{refused}");
     }
 
     /// Pins the format: these bytes must decode for ever.
