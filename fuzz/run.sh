@@ -18,7 +18,7 @@ for name in $(cargo fuzz list --fuzz-dir incoming); do
     cargo fuzz run --fuzz-dir incoming "$name" "incoming/corpus/$name" $seeds -- \
         -runs="$runs" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 2>&1 |
         tee "incoming/corpus/$name.log" | grep -E "stat::|ERROR|panicked|SUMMARY" || true
-    if grep -qE "ERROR|panicked|SUMMARY" "incoming/corpus/$name.log"; then
+    if grep -qE "ERROR|panicked|SUMMARY" "incoming/corpus/$name.log" || ! grep -q "stat::" "incoming/corpus/$name.log"; then
         echo "$name failed: see fuzz/incoming/artifacts/$name" >&2
         exit 1
     fi
