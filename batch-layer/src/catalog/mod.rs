@@ -145,9 +145,8 @@ async fn single_connection(options: SqliteConnectOptions) -> Result<SqlitePool> 
         .connect_with(options)
         .await
         .attempt("open the catalog")?;
-    let sealed_before = seals::exist(&pool).await;
     migrator().await?.run(&pool).await.map_err(of_migration)?;
-    seals::open(&pool, sealed_before).await?;
+    seals::open(&pool).await?;
     Ok(pool)
 }
 

@@ -99,15 +99,12 @@ impl Catalog {
     }
 }
 
-/// Whether the catalog has seals already, which are then believed.
-pub(super) async fn exist(pool: &SqlitePool) -> bool {
-    sqlx::query("SELECT COUNT(*) FROM seals").fetch_one(pool).await.is_ok()
-}
-
-/// Compares the rows of a catalog that is being opened with its seals; seals one that has none yet.
-pub(super) async fn open(pool: &SqlitePool, sealed_before: bool) -> Result<()> {
+/// Compares the rows of a catalog that is being opened with its seals; seals one that has none yet. (Whether their table is
+/// there says nothing: who made it may have been killed before the first was set.)
+pub(super) async fn open(pool: &SqlitePool) -> Result<()> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.attempt("begin a catalog transaction")?;
-    if sealed_before {
+    let seals: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM seals").fetch_one(&mut *tx).await.attempt("read seals")?;
+    if seals > 0 {
         return check(&mut tx).await;
     }
     seal(&mut tx).await?;

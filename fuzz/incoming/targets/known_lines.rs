@@ -2,9 +2,5 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use speed_layer::decode::Options;
 
-fuzz_target!(|bodies: &[u8]| {
-    let options = Options { precision: schemas::time::Precision::Millis, now: 1_700_000_000_000_000_000 };
-    speed_layer::fuzzing::known_lines(bodies, &options);
-});
+fuzz_target!(|bodies: &[u8]| speed_layer::fuzzing::known_lines(bodies, &fuzz_incoming::OPTIONS));

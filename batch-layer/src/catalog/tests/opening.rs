@@ -17,6 +17,18 @@ async fn a_catalog_survives_restarts() {
     }
 }
 
+/// The table of seals is made by a script, and the first seals are set behind it.
+#[tokio::test]
+async fn who_was_killed_before_the_first_seal_opens_again() {
+    let directory = Directory::new();
+    let catalog = Catalog::open(&directory.file()).await.expect("open");
+    catalog.commit_flush(flush(1, &[0], &[0])).await.expect("flush");
+    sqlx::query("DELETE FROM seals").execute(&catalog.writer).await.expect("as if killed");
+    catalog.close().await;
+    let catalog = Catalog::open(&directory.file()).await.expect("opens");
+    assert_eq!(catalog.broken_seals().await.expect("reads"), Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn opening_again_is_quick() {
     let directory = Directory::new();
