@@ -334,6 +334,47 @@ fn pages_of_other_sites_read_answers_only_where_they_are_named() {
 }
 
 #[test]
+fn pages_of_other_sites_change_nothing() {
+    let dir = scratch();
+    let named = "https://named.example";
+    let server = Server::start(dir.path(), &["--cors-origins", named]).expect("starts");
+    let own = server.url.trim_start_matches("http://").to_owned();
+    let client = Client::new();
+    let send = |headers: &[(&str, &str)]| {
+        // As a form of a page can send it without asking first.
+        let form = "{\"metric\":\"m\",\"device_id\":\"d\",\"value\":1}";
+        let request = client.post(format!("{}/v1/readings", server.url)).body(form);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.send().expect("an answer").status().as_u16()
+    };
+    let same = server.url.clone();
+    for (headers, expected) in [
+        (vec![], 200),
+        (vec![("origin", same.as_str())], 200),
+        (vec![("origin", named)], 200),
+        (vec![("origin", "https://evil.example")], 403),
+        (vec![("origin", "null")], 403),
+        (vec![("host", "evil.example"), ("origin", "http://evil.example")], 403),
+        (vec![("host", "evil.example")], 403),
+        (vec![("host", own.as_str())], 200),
+    ] {
+        assert_eq!(send(&headers), expected, "{headers:?}");
+    }
+    let read = client.get(format!("{}/v1/status", server.url)).header("host", "evil.example").send();
+    assert_eq!(read.expect("an answer").status(), StatusCode::FORBIDDEN, "a name that leads here is no way in");
+    // Whoever has a token comes by any name, and a page that has one may use it; a remembered password is none.
+    let token = create(dir.path(), "write,read", &[]);
+    wait_for("the token counts", || send(&[]) == 401);
+    let basic = client.get(&same).basic_auth("me", Some(&token)).build().expect("a request");
+    let basic = basic.headers()["authorization"].to_str().expect("text").to_owned();
+    let bearer = format!("Bearer {token}");
+    assert_eq!(send(&[("authorization", &bearer), ("host", "weir.example"), ("origin", "https://evil.example")]), 200);
+    assert_eq!(send(&[("authorization", &basic)]), 200);
+    assert_eq!(send(&[("authorization", &basic), ("origin", "https://evil.example")]), 403);
+}
+
+#[test]
 fn no_spelling_of_a_path_leads_round_the_door() {
     let dir = scratch();
     let server = Server::start(dir.path(), &[]).expect("starts");

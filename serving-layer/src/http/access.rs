@@ -8,8 +8,11 @@
 //!   whether a path exists.
 //! - ACC-3: a token that was revoked is of no use half a second later; where tokens can't be read, nobody is let in.
 //! - ACC-4: a limited token reaches only routes that say that they keep to the limits ([`Need::Within`], [`Within`]).
+//! - ACC-5: what a browser sends for a page of another site changes nothing, unless that page has a token or its site is
+//!   named (`cors_origins`).
 
 mod guesses;
+mod pages;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -188,6 +191,8 @@ enum Reason {
     Revoked,
     Scope,
     Limits,
+    Page,
+    Name,
 }
 
 impl Reason {
@@ -200,6 +205,8 @@ impl Reason {
             Self::Revoked => "revoked_token",
             Self::Scope => "scope",
             Self::Limits => "limits",
+            Self::Page => "other_site",
+            Self::Name => "host_name",
         }
     }
 }
@@ -317,6 +324,9 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     }
     match app.access.principal(request.headers()).await {
         Ok(Ok(principal)) => {
+            if let Some(reason) = unwilling(&app, &principal, &request) {
+                return turn_away(&app, &request, reason).into_response();
+            }
             let shown = request.extensions().get::<Shown>().cloned();
             request.extensions_mut().insert(Guest { principal, shown, app });
             next.run(request).await
@@ -324,6 +334,17 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
         Ok(Err(reason)) => turn_away(&app, &request, reason).into_response(),
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Why a browser seems to ask this for somebody else's page.
+fn unwilling(app: &App, principal: &Principal, request: &Request) -> Option<Reason> {
+    let headers = request.headers();
+    let local = request.extensions().get::<Peer>().is_some_and(|peer| peer.0.is_loopback());
+    if matches!(principal, Principal::Anyone) && local && pages::is_rebound(headers) {
+        return Some(Reason::Name);
+    }
+    let named = app.serving.settings.cors.allowed(headers).is_some();
+    (!named && pages::is_foreign(request.method(), headers)).then_some(Reason::Page)
 }
 
 fn turn_away(app: &App, request: &Request, reason: Reason) -> Problem {
@@ -336,7 +357,17 @@ fn turn_away(app: &App, request: &Request, reason: Reason) -> Problem {
     }
     let path = clip(request.uri().path());
     tracing::warn!(peer = ?peer, reason = reason.name(), path = ?path, "somebody was not let in");
+    let forbidden = |detail: &str| Problem::new(StatusCode::FORBIDDEN, detail);
     let detail = match reason {
+        Reason::Page => {
+            return forbidden("a page of another site sent this: name its origin in cors_origins, or send a token");
+        }
+        Reason::Name => {
+            return forbidden(
+                "without a token this server is asked by its address or as localhost only, as other names may lead here from \
+                 the pages of strangers; `weir token create` makes a token",
+            );
+        }
         Reason::NoToken => "this server asks for a token: send it as `Authorization: Bearer ...`",
         Reason::Malformed => "header Authorization: is none of `Bearer`, `Token` and `Basic` with a token",
         Reason::Expired => "the token has expired",

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::App;
 use super::error::{Problem, Result};
@@ -45,28 +45,22 @@ impl App {
 
     /// Waits for the turn of a query; the query may run as long as the permit lives.
     pub(super) async fn admit_query(&self) -> Result<OwnedSemaphorePermit> {
-        if let Ok(permit) = Arc::clone(&self.queries).try_acquire_owned() {
-            return Ok(permit);
-        }
-        if let Ok(_place) = self.waiting.try_acquire()
-            && let Ok(Ok(permit)) = tokio::time::timeout(QUERY_WAIT, Arc::clone(&self.queries).acquire_owned()).await
-        {
-            return Ok(permit);
-        }
-        self.turn_away("queries");
-        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many queries are running").retry_after(1))
+        let Some(permit) = turn(&self.queries, &self.waiting, QUERY_WAIT).await else {
+            self.turn_away("queries");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many queries are running").retry_after(1));
+        };
+        Ok(permit)
     }
 
-    /// Waits for the turn of an SQL statement, which has the turn of a query.
+    /// Waits for the turn of an SQL statement. It needs no turn of a query: statements that wait for one another must not
+    /// keep metric queries waiting.
     pub(super) async fn admit_statement(&self) -> Result<OwnedSemaphorePermit> {
-        let place = Arc::clone(&self.serving.statements.places).acquire_owned();
-        match tokio::time::timeout(QUERY_WAIT, place).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => {
-                self.turn_away("statements");
-                Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many SQL statements are running").retry_after(1))
-            }
-        }
+        let Some(place) = turn(&self.serving.statements.places, &self.waiting_statements, QUERY_WAIT).await else {
+            self.turn_away("statements");
+            let detail = "too many SQL statements are running";
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(1));
+        };
+        Ok(place)
     }
 
     /// Waits for the turn of a large body.
@@ -106,5 +100,33 @@ impl App {
             tracing::error!(%error, "work apart from a request ended early");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of this server; its log says more")
         })
+    }
+}
+
+/// A turn, at once or after a wait among a bounded number of others; `None`: neither is to be had.
+async fn turn(turns: &Arc<Semaphore>, waiting: &Semaphore, longest: Duration) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(turns).try_acquire_owned() {
+        return Some(permit);
+    }
+    let _place = waiting.try_acquire().ok()?;
+    let permit = tokio::time::timeout(longest, Arc::clone(turns).acquire_owned()).await;
+    permit.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_takes_no_turn_of_others_and_only_so_many_wait() {
+        let (turns, waiting) = (Arc::new(Semaphore::new(1)), Semaphore::new(1));
+        let turn = async |longest| turn(&turns, &waiting, Duration::from_secs(longest)).await;
+        let first = turn(0).await.expect("free");
+        let (second, third) = tokio::join!(turn(0), turn(0));
+        assert!(second.is_none() && third.is_none(), "nobody went");
+        let (second, third, ()) = tokio::join!(turn(3_600), turn(3_600), async { drop(first) });
+        assert!(second.is_some(), "waited for its turn");
+        assert!(third.is_none(), "one too many waited");
+        assert_eq!(waiting.available_permits(), 1);
     }
 }

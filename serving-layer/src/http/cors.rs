@@ -41,7 +41,7 @@ pub enum Cors {
 
 impl Cors {
     /// What is answered to this origin; `None`: nothing.
-    fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         match self {
             Self::Off => None,

@@ -70,6 +70,8 @@ use crate::serving::Serving;
 
 /// Bytes of bodies that may be in memory before they are decoded, of all requests together.
 const BODIES_BYTES: usize = 512 << 20;
+/// So many wait for each that runs.
+const WAITING: usize = 4;
 /// Most followers of jobs; each asks the catalog again and again.
 const FOLLOWERS: usize = 64;
 
@@ -100,6 +102,8 @@ struct App {
     queries: Arc<Semaphore>,
     /// One permit for each query that waits for its turn.
     waiting: Semaphore,
+    /// One permit for each SQL statement that waits for its turn.
+    waiting_statements: Semaphore,
     bodies: Room,
     /// One permit for each large body being decoded: what it decodes to is many times larger.
     decoders: Arc<Semaphore>,
@@ -116,12 +120,13 @@ impl App {
         let (catalog, clock) = (state.serving.batch.catalog().clone(), Arc::clone(&state.serving.clock));
         Self {
             access: Access::new(state.admit, catalog, clock),
+            waiting_statements: Semaphore::new(state.serving.settings.sql_at_once.max(1) * WAITING),
             serving: state.serving,
             registry: state.registry,
             ready: state.ready,
             metrics: state.metrics,
             queries: Arc::new(Semaphore::new(queries)),
-            waiting: Semaphore::new(queries * 4),
+            waiting: Semaphore::new(queries * WAITING),
             bodies: Room::new(BODIES_BYTES),
             decoders: Arc::new(Semaphore::new((2 * cores).max(4))),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),

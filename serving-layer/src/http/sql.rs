@@ -18,7 +18,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use utoipa::ToSchema;
 
@@ -32,8 +33,10 @@ use crate::sql::SqlStream;
 const HEAD_BYTES: usize = 256 << 10;
 /// Chunks that may wait for the client.
 const CHUNKS: usize = 4;
-/// The whole answer must be taken within this: a slow client must not hold the place of a query for ever.
-const SEND_TIME: Duration = Duration::from_secs(600);
+/// A client may be this late with taking its answer ...
+const PATIENCE: Duration = Duration::from_secs(20);
+/// ... where it takes so many bytes a second: a slow one must not hold the place of a statement, of which there are few.
+const LEAST_RATE: f64 = 65_536.0;
 
 /// A statement and the form of its answer.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -67,12 +70,11 @@ pub(super) struct SqlBody {
 pub(super) async fn sql(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response> {
     let request: SqlBody = read_json(&app, &headers, body, &["sql", "format"]).await?;
     let format: Format = request.format.as_deref().unwrap_or("json").parse()?;
-    let permit = app.admit_query().await?;
     let place = app.admit_statement().await?;
     let statement = app.within_timeout(app.serving.sql(&request.sql, place)).await?;
     let mut rows = Rows { encoder: format.encoder(&statement.schema)?, statement, done: false };
     let head = app.within_timeout(rows.take(HEAD_BYTES)).await?;
-    let body = if rows.done { Body::from(head) } else { send(head, rows, permit) };
+    let body = if rows.done { Body::from(head) } else { send(head, rows, PATIENCE) };
     let mut response = body.into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)
@@ -103,27 +105,36 @@ impl Rows {
 }
 
 /// Sends what is left while it is made.
-fn send(head: Vec<u8>, rows: Rows, permit: OwnedSemaphorePermit) -> Body {
+fn send(head: Vec<u8>, rows: Rows, patience: Duration) -> Body {
     let (chunks, body) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
     tokio::spawn(async move {
-        let _permit = permit;
-        let late = || Problem::bad("the client took too long to take the answer");
-        let sent = tokio::time::timeout(SEND_TIME, pump(head, rows, &chunks)).await;
-        if let Err(problem) = sent.unwrap_or_else(|_| Err(late())) {
+        if let Err(problem) = pump(head, rows, &chunks, patience).await {
             tracing::warn!(reason = problem.detail(), "an answer to SQL was broken off");
-            // The client may have gone meanwhile.
+            // Whoever has gone, or has no room left for it, finds the answer without an end.
             let _ = chunks.try_send(Err(io::Error::other("the answer was broken off")));
         }
     });
     Body::from_stream(ReceiverStream::new(body))
 }
 
-async fn pump(head: Vec<u8>, mut rows: Rows, chunks: &mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
+async fn pump(
+    head: Vec<u8>,
+    mut rows: Rows,
+    chunks: &mpsc::Sender<io::Result<Bytes>>,
+    most_patience: Duration,
+) -> Result<()> {
     let mut bytes = head;
+    let mut patience = most_patience;
     loop {
-        if chunks.send(Ok(bytes.into())).await.is_err() || rows.done {
-            return Ok(());
+        let (size, asked) = (bytes.len(), Instant::now());
+        match timeout(patience, chunks.send(Ok(bytes.into()))).await {
+            Err(_) => return Err(Problem::bad("the client took too long to take the answer")),
+            Ok(Err(_)) => return Ok(()),
+            Ok(Ok(())) if rows.done => return Ok(()),
+            Ok(Ok(())) => {}
         }
+        let earned = Duration::from_secs_f64(size as f64 / LEAST_RATE);
+        patience = (patience.saturating_sub(asked.elapsed()) + earned).min(most_patience);
         bytes = tokio::select! {
             biased;
             () = chunks.closed() => return Ok(()),
@@ -136,12 +147,10 @@ async fn pump(head: Vec<u8>, mut rows: Rows, chunks: &mpsc::Sender<io::Result<By
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, RecordBatch};
-    use arrow::datatypes::{DataType, Field, Schema};
-    use tokio::sync::Semaphore;
-
     use super::*;
     use crate::error::Error;
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
 
     fn rows(batches: Vec<Result<usize, Error>>) -> Rows {
         let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
@@ -156,15 +165,11 @@ mod tests {
         Rows { statement, encoder, done: false }
     }
 
-    async fn permit() -> OwnedSemaphorePermit {
-        Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open")
-    }
-
     #[tokio::test]
     async fn all_rows_arrive() {
         let mut rows = rows((0..100).map(|_| Ok(1000)).collect());
         let head = rows.take(1).await.expect("good");
-        let body = send(head, rows, permit().await);
+        let body = send(head, rows, PATIENCE);
         let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("whole");
         assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 100_000);
     }
@@ -173,7 +178,7 @@ mod tests {
     async fn an_error_breaks_the_body_off() {
         let mut rows = rows(vec![Ok(1), Err(Error::Timeout(1))]);
         let head = rows.take(1).await.expect("good");
-        let body = send(head, rows, permit().await);
+        let body = send(head, rows, PATIENCE);
         assert!(axum::body::to_bytes(body, usize::MAX).await.is_err());
     }
 
@@ -187,7 +192,27 @@ mod tests {
             std::future::pending().await
         })
         .boxed();
-        drop(send(head, rows, permit().await));
+        drop(send(head, rows, PATIENCE));
         assert!(was_dropped.await.is_err(), "the statement was dropped, not answered");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_broken_off() {
+        let (dropped, was_dropped) = tokio::sync::oneshot::channel::<()>();
+        let mut rows = rows((0..100).map(|_| Ok(1_000)).collect());
+        let head = rows.take(1).await.expect("good");
+        let kept = move |batch| {
+            let _ends_with_the_statement = &dropped;
+            batch
+        };
+        rows.statement.batches = rows.statement.batches.map(kept).boxed();
+        let body = send(head, rows, Duration::from_millis(20));
+        assert!(was_dropped.await.is_err(), "the place is free");
+        let mut chunks = body.into_data_stream();
+        let mut taken = 0;
+        while chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {
+            taken += 1;
+        }
+        assert!(taken <= CHUNKS, "{taken} of 100");
     }
 }

@@ -37,11 +37,9 @@ impl Serving {
         let cells = self.query_cells(&snapshot, &query).await?;
         let points: usize = cells.iter().map(|s| s.points.len()).sum();
         let mut left = POINTS_MAX;
-        let mut series: Vec<Value> =
-            cells.iter().map(|series| self.explain_series(&snapshot, &query, series, &mut left)).collect();
-        if limits.is_some() {
-            series.iter_mut().for_each(forget_totals);
-        }
+        let totals = limits.is_none();
+        let series: Vec<Value> =
+            cells.iter().map(|series| self.explain_series(&snapshot, &query, series, totals, &mut left)).collect();
         Ok(json!({
             "series": series,
             "points": points,
@@ -51,7 +49,14 @@ impl Serving {
         }))
     }
 
-    fn explain_series(&self, snapshot: &Snapshot, query: &Query, cells: &SeriesCells, left: &mut usize) -> Value {
+    fn explain_series(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        cells: &SeriesCells,
+        totals: bool,
+        left: &mut usize,
+    ) -> Value {
         let shown = cells.points.len().min(*left);
         *left -= shown;
         let points: Vec<Value> = cells.points[..shown]
@@ -64,7 +69,7 @@ impl Serving {
                     "data_points": point.partial.count,
                     "batch_points": point.batch_points,
                     "speed_points": point.speed_points,
-                    "views": views(snapshot, bucket),
+                    "views": views(snapshot, bucket, totals),
                     "epochs": self.epochs(snapshot, cells, bucket),
                 })
             })
@@ -98,24 +103,21 @@ impl Serving {
     }
 }
 
-/// Takes out how much the views of a series' points count of all series together.
-fn forget_totals(series: &mut Value) {
-    let points = series["points"].as_array_mut().into_iter().flatten();
-    let views = points.filter_map(|point| point["views"].as_array_mut()).flatten();
-    for view in views.filter_map(Value::as_object_mut) {
-        view.retain(|name, _| !matches!(name.as_str(), "cells" | "readings"));
-    }
-}
-
-fn views(snapshot: &Snapshot, bucket: TimeRange) -> Vec<Value> {
+/// The views that count for the bucket; with `totals`, how much each counts of all series together.
+fn views(snapshot: &Snapshot, bucket: TimeRange, totals: bool) -> Vec<Value> {
     let partitions = snapshot.version.partitions_in(bucket).iter();
     let viewed = partitions.filter_map(|p| p.view.as_ref().map(|view| (p.span, view)));
     viewed
         .map(|(span, view)| {
-            json!({
+            let mut told = json!({
                 "partition": {"from": span.start.to_string(), "to": span.end.to_string()},
-                "cut": view.cut.0, "generation": view.generation, "cells": view.cells, "readings": view.readings,
-            })
+                "cut": view.cut.0, "generation": view.generation,
+            });
+            if totals {
+                told["cells"] = view.cells.into();
+                told["readings"] = view.readings.into();
+            }
+            told
         })
         .collect()
 }

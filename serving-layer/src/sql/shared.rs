@@ -23,6 +23,8 @@ pub struct Shared {
     /// One permit for each statement that may run; kept until its last thread has ended.
     pub(crate) places: Arc<Semaphore>,
     memory: Arc<dyn MemoryPool>,
+    /// What `memory` has in all.
+    bytes: usize,
 }
 
 impl Shared {
@@ -31,12 +33,14 @@ impl Shared {
         Self {
             places: Arc::new(Semaphore::new(settings.sql_at_once.max(1))),
             memory: Arc::new(GreedyMemoryPool::new(settings.sql_memory_total_bytes)),
+            bytes: settings.sql_memory_total_bytes,
         }
     }
 
-    /// The memory of a new statement: at most so many bytes.
+    /// The memory of a new statement: at most so many bytes, and no more than there is for all, or it would be told to try
+    /// again where that can't help.
     pub(super) fn memory(&self, bytes: usize) -> Arc<dyn MemoryPool> {
-        Arc::new(Memory { own: GreedyMemoryPool::new(bytes), all: Arc::clone(&self.memory) })
+        Arc::new(Memory { own: GreedyMemoryPool::new(bytes.min(self.bytes)), all: Arc::clone(&self.memory) })
     }
 }
 
@@ -111,5 +115,13 @@ mod tests {
         second.try_grow(70).expect("the first is gone");
         drop(second);
         assert_eq!(shared.memory.reserved(), 0);
+    }
+
+    #[test]
+    fn more_than_there_is_for_all_is_too_much_not_too_early() {
+        let shared = Shared::new(&Settings { sql_memory_total_bytes: 100, ..Settings::default() });
+        let statement = MemoryConsumer::new("only").register(&shared.memory(1_000));
+        let refused = statement.try_grow(200).expect_err("more than there is");
+        assert!(matches!(of_datafusion(&refused), Error::TooLarge(_)), "{refused}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the thread that plans, the runtime that the operators run on, and the channel to who asked. What somebody writes
 //! decides how long an operator works without yielding, so no statement shares a thread with another one or with
-//! ingest; and its threads stand back behind all others, so that readings are taken as quickly as without SQL. Does not
+//! ingest; and its threads stand back behind all others, so that readings wait less for a processor. Does not
 //! own the reading of tables: that goes on where it always does (`tables::source`).
 //!
 //! ```text

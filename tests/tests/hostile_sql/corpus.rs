@@ -16,7 +16,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 /// What would write, read files, look at settings or call what is not there.
-fn forbidden() -> Vec<String> {
+pub(crate) fn forbidden() -> Vec<String> {
     let mut all = Vec::new();
     let paths = ["/etc/passwd", "../catalog.db", "file:///etc/passwd", "s3://bucket/x", "/proc/self/environ", "x.csv"];
     for path in paths {

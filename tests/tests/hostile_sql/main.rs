@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CLIENTS: usize = 4;
 /// Readings that the statements work on.
 const READINGS: usize = 100_000;
+/// Of a hundred readings that come one by one meanwhile, no more than one waits longer, on a machine that does other things
+/// as well.
+const STALL: Duration = Duration::from_millis(250);
 /// Memory that the process may have taken at its peak.
 const MEMORY_MIB: u64 = 1536;
 
@@ -75,6 +78,8 @@ fn ask(client: &reqwest::blocking::Client, server: &Server, sql: &str) -> u16 {
     let body = answer.text();
     assert!(begun.elapsed() < DEADLINE + PATIENCE, "{shown} took {:?}", begun.elapsed());
     assert!(matches!(status, 200 | 400 | 413 | 422 | 429 | 503 | 504), "{status} for {shown}: {body:?}");
+    // A panic is told as 503.
+    assert!(!body.is_ok_and(|body| body.contains("panicked")), "{shown} panicked");
     status
 }
 
@@ -155,6 +160,13 @@ fn hostile_statements_stop_nothing() {
     let both = |q| (quantile(&before, q), quantile(&during, q));
     println!("{} statements: {tally:?}; peak {} MiB", statements.len(), peak_mib(&server));
     println!("one reading, before and during: p50 {:?}, p99 {:?}, p999 {:?}", both(0.5), both(0.99), both(0.999));
+    assert!(quantile(&during, 0.99) < STALL, "readings waited {:?}", quantile(&during, 0.99));
+    let client = reqwest::blocking::Client::new();
+    for sql in corpus::forbidden() {
+        let status = ask(&client, &server, &sql);
+        assert!((400..500).contains(&status), "{status} for {sql}");
+    }
+    assert!(!server.log().contains("panicked"), "{}", server.log());
     let deadline = Instant::now() + Duration::from_secs(20);
     while !threads(&server).is_empty() {
         assert!(Instant::now() < deadline, "threads that nobody waits for: {:?}", threads(&server));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use batch_layer::catalog::Catalog;
-use serving_layer::http::{Entrance, Tls};
+use serving_layer::http::{Cors, Entrance, Tls};
 use tokio::net::TcpListener;
 use url::{Host, Url};
 use weir::Settings;
@@ -20,8 +20,14 @@ pub(crate) async fn bind(settings: &Settings) -> anyhow::Result<Entrance> {
     let text = &settings.listen;
     let found = tokio::net::lookup_host(text).await.with_context(|| format!("can't find the address {text}"))?;
     let addresses: Vec<SocketAddr> = found.collect();
+    let has_tokens = has_tokens(settings).await?;
+    if !has_tokens && settings.tls.client_ca.is_some() {
+        tracing::warn!("without a token every certificate of tls_client_ca may do everything: `weir token create`");
+    }
+    if !has_tokens && settings.engine.serving.cors == Cors::Any {
+        tracing::warn!("without a token any page that somebody here opens may send and ask: name cors_origins");
+    }
     if !addresses.iter().all(|address| address.ip().is_loopback()) {
-        let has_tokens = has_tokens(settings).await?;
         // Whoever must show a certificate is asked who they are.
         let asks = has_tokens || settings.tls.client_ca.is_some();
         anyhow::ensure!(asks || settings.insecure, refusal(text));

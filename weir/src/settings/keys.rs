@@ -111,7 +111,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "cors_origins",
         value: "ORIGINS",
-        about: "Sites whose pages may read answers in a browser: https://a.example,https://b.example, or *; none if empty",
+        about: "Sites whose pages may send and ask in a browser: https://a.example,https://b.example, or *; none if empty",
         set: |s, text| text.parse().map(|v| s.engine.serving.cors = v).map_err(|e: serving_layer::Error| e.to_string()),
         get: |s| s.engine.serving.cors.to_string(),
     },

@@ -54,7 +54,10 @@ impl Statement {
             // Not by this thread: it stands back behind others, and would keep them waiting for the state's lock.
             let (tell, told) = mpsc::sync_channel(1);
             let speed = self.serving.speed.clone();
-            self.io.spawn(async move { tell.send(Arc::new(speed.snapshot(&Selector::all()))) });
+            self.io.spawn(async move {
+                // All series may be many: the tasks of this thread go to others meanwhile.
+                tokio::task::block_in_place(|| drop(tell.send(Arc::new(speed.snapshot(&Selector::all())))));
+            });
             told.recv().unwrap_or_else(|_| Arc::new(self.serving.speed.snapshot(&Selector::all())))
         }))
     }
