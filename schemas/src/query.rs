@@ -60,6 +60,8 @@ pub struct Query {
     pub on_violation: OnViolation,
     /// The probability that an interval holds the final value.
     pub level: f64,
+    /// The fraction within which a final value counts as the one shown; `None`: as the settings say.
+    pub max_rel_err: Option<f64>,
     /// Whether it is told how far each point can be trusted.
     pub confidence: bool,
 }
@@ -89,6 +91,8 @@ pub struct QueryText {
     pub on_violation: Option<String>,
     /// Between 0 and 1, both excluded.
     pub level: Option<String>,
+    /// Between 0 and 1.
+    pub max_rel_err: Option<String>,
     /// `true` or `false`; default `true`.
     pub confidence: Option<String>,
 }
@@ -136,6 +140,7 @@ impl QueryText {
                 Some(level) if level > 0.0 && level < 1.0 => level,
                 Some(_) => return Err(Error::invalid("level: must lie between 0 and 1")),
             },
+            max_rel_err: self.fraction("max_rel_err", &self.max_rel_err)?,
             confidence,
         })
     }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod answer;
+pub mod calibration;
 pub mod confidence;
 pub mod error;
 pub mod http;

@@ -7,6 +7,7 @@ use batch_layer::BatchLayer;
 use schemas::Clock;
 use speed_layer::{HistorySink, SpeedLayer};
 
+use crate::calibration::Calibration;
 use crate::error::Result;
 use crate::http::Cors;
 use crate::sql::Shared;
@@ -56,6 +57,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// [`Self::horizon_max`] in nanoseconds.
+    pub fn horizon_max_nanos(&self) -> i64 {
+        i64::try_from(self.horizon_max.as_nanos()).unwrap_or(i64::MAX)
+    }
+}
+
 /// A handle to the serving layer; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Serving {
@@ -73,6 +81,8 @@ pub struct Serving {
     pub processors: usize,
     /// What SQL statements share.
     pub statements: Arc<Shared>,
+    /// What was learned of how far answers can be trusted.
+    pub calibration: Arc<Calibration>,
 }
 
 impl Serving {
@@ -86,7 +96,9 @@ impl Serving {
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let statements = Arc::new(Shared::new(&settings));
-        Self { speed, batch, sink, clock, settings, processors, statements }
+        let base = speed.settings().base;
+        let calibration = Arc::new(Calibration::new(settings.horizon_max_nanos(), settings.epsilon, base));
+        Self { speed, batch, sink, clock, settings, processors, statements, calibration }
     }
 
     /// Into how many parts to cut so much work, for all processors at most; less than `least` is no part of its own.

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::settings::Settings;
-use crate::shard::{Folded, SpeedState, StateSettings};
+use crate::shard::{Folded, Heard, SpeedState, StateSettings};
 use crate::spellings::{SeriesRef, Spelled, Spellings};
 
 /// Bytes of readings that may wait for the log at once.
@@ -270,6 +270,42 @@ impl SpeedLayer {
         // The lock first: a series that is defined after the selection must not count at the snapshot's position.
         let state = self.shared.folded();
         state.snapshot(self.shared.registry.select(selector))
+    }
+
+    /// All about these series, as one immutable value.
+    pub fn snapshot_of(&self, series: &[SeriesId]) -> Snapshot {
+        let known = series.iter().filter_map(|id| Some((*id, self.shared.registry.key(*id)?)));
+        let known = known.collect();
+        self.shared.folded().snapshot(known)
+    }
+
+    /// The newest end of some series of some metrics, at most `series` of each of at most `metrics`; of others with another
+    /// `seed`. Of what has many, those heard lately come first.
+    pub fn sample(&self, metrics: usize, series: usize, seed: u64) -> Vec<SeriesState> {
+        /// So many are looked at for each that is taken.
+        const LOOKED_AT: usize = 4;
+        let candidates = self.shared.registry.sample(metrics, series * LOOKED_AT, seed);
+        let mut found = self.shared.folded().tails(candidates);
+        let newest = |state: &SeriesState| state.tail.map(|tail| tail.arrival);
+        found.sort_by(|a, b| a.id.metric().cmp(&b.id.metric()).then(newest(b).cmp(&newest(a))));
+        let of_one = found.chunk_by(|a, b| a.id.metric() == b.id.metric());
+        of_one.flat_map(|states| states.iter().take(series).cloned()).collect()
+    }
+
+    /// When readings arrived last, by all that is known.
+    pub fn last_arrival(&self) -> Option<ArrivalTime> {
+        self.shared.read().last_arrival()
+    }
+
+    /// From now on keeps what is heard of these series, and of no others, for [`Self::heard`].
+    pub fn watch(&self, series: Vec<SeriesId>) {
+        self.shared.write().watch(series);
+    }
+
+    /// The readings of watched series since this was asked last, in order of arrival, and how many more there were: only
+    /// so many are kept. Those that repeat one are not among them.
+    pub fn heard(&self) -> (Vec<Heard>, u64) {
+        self.shared.fold().take_heard()
     }
 
     /// The newest end of the selected series, sorted by `metric_key`.

@@ -32,4 +32,5 @@ pub use log::{CopiedLog, copy_log};
 pub use metrics::Metrics;
 pub use room::Room;
 pub use settings::{Durability, Settings};
+pub use shard::Heard;
 pub use spellings::{SeriesRef, Spelled};

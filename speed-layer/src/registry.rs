@@ -102,6 +102,21 @@ impl Registry {
         selected
     }
 
+    /// Some series of some metrics, at most `series` of each of at most `metrics`; others with another `seed`.
+    pub(crate) fn sample(&self, metrics: usize, series: usize, seed: u64) -> Vec<(SeriesId, SeriesKey)> {
+        let inner = self.read();
+        let mut sampled = Vec::new();
+        for (metric, ordinal) in some(inner.keys.len(), metrics, seed).flat_map(|metric| {
+            let ordinals = inner.keys[metric as usize].len();
+            some(ordinals, series, seed).map(move |ordinal| (metric, ordinal))
+        }) {
+            if let Some(key) = &inner.keys[metric as usize][ordinal as usize] {
+                sampled.push((SeriesId::new(metric, ordinal), key.clone()));
+            }
+        }
+        sampled
+    }
+
     /// The key of an id.
     pub(crate) fn key(&self, id: SeriesId) -> Option<SeriesKey> {
         self.read().keys.get(id.metric() as usize)?.get(id.ordinal() as usize)?.clone()
@@ -119,6 +134,13 @@ impl Registry {
     fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At most `most` of the numbers below `all`, evenly spread from a place that the seed decides.
+fn some(all: usize, most: usize, seed: u64) -> impl Iterator<Item = u32> {
+    let first = if all > most { (seed % all as u64) as usize } else { 0 };
+    let chosen = all.min(most);
+    (0..chosen).map(move |i| u32::try_from((first + i * all / chosen) % all).expect("numbers are u32"))
 }
 
 impl Inner {

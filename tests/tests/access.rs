@@ -16,7 +16,7 @@ const SCOPES: [&str; 5] = ["write", "read", "batch", "rules", "admin"];
 
 /// What each route needs. A route that is not here fails the test: whoever adds one decides, also whether it belongs to
 /// [`OPEN_TO_LIMITED`].
-const RULES: [(&str, &str, &str); 32] = [
+const RULES: [(&str, &str, &str); 33] = [
     ("get", "/health", ""),
     ("get", "/ready", ""),
     ("post", "/v1/readings", "write"),
@@ -43,6 +43,7 @@ const RULES: [(&str, &str, &str); 32] = [
     ("get", "/v1/generations", "read"),
     ("post", "/v1/generations/{generation}/revert", "batch"),
     ("get", "/v1/reconciliation", "read"),
+    ("get", "/v1/calibration", "read"),
     ("get", "/v1/status", "read"),
     ("get", "/v1/audit", "admin"),
     ("get", "/", "read"),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use weir::settings;
 
-use crate::{backup, check, completions, config, demo, import, query, recompute, serve, sql, token};
+use crate::{backtest, backup, check, completions, config, demo, import, query, recompute, serve, sql, token};
 
 /// The exit status of a wrong command line or setting.
 const USAGE: u8 = 2;
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Recompute(recompute::Args),
     /// Verify a data directory: every checksum, catalog against files, coverage, log
     Check(check::Args),
+    /// Score confidence on readings with event and arrival times
+    Backtest(backtest::Args),
     /// Copy a data directory while its server runs
     Backup(backup::Args),
     /// Make a data directory from a backup, and check it

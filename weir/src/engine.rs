@@ -18,6 +18,7 @@ use schemas::gap::{GapHook, NoGaps};
 use schemas::view::HistoryVersion;
 use schemas::{Clock, LogPosition, SeriesId};
 use serving_layer::Serving;
+use serving_layer::calibration::Gauges;
 use speed_layer::{HistorySink, Recovered, Room, SpeedLayer};
 use tokio::task::JoinHandle;
 
@@ -74,6 +75,9 @@ impl Default for EngineComponents {
 
 /// Looking late readings up in history takes one part in so many of a processor at most.
 const SETTLE_PAUSE: u32 = 30;
+
+/// The engine looks this often at what becomes of its answers.
+const CALIBRATE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The disks are looked at this often; the log looks by itself before it takes more.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
@@ -173,10 +177,12 @@ impl Engine {
         batch.connect(Arc::new(Adopting(speed.clone())));
         let sink = Arc::new(Flusher(batch.clone()));
         let serving = Serving::new(speed, batch, sink, components.clock, settings.serving);
+        registry.register_collector(Box::new(Gauges::new(Arc::clone(&serving.calibration))));
+        serving.resume_calibration().await.context("can't read what was learned of confidence")?;
         Ok(Self { serving, registry, tasks: Vec::new(), _lock: lock })
     }
 
-    /// Starts what runs by itself: sealing, flushing, schedules, jobs, the scrubber.
+    /// Starts what runs by itself: sealing, flushing, schedules, jobs, the scrubber, calibration.
     pub fn start(&mut self) {
         let serving = self.serving.clone();
         self.tasks.push(tokio::spawn(async move {
@@ -210,6 +216,15 @@ impl Engine {
                 tokio::time::sleep(LOOK_PAUSE).await;
             }
         }));
+        let serving = self.serving.clone();
+        self.tasks.push(tokio::spawn(async move {
+            loop {
+                if let Err(error) = serving.calibrate().await {
+                    tracing::warn!(%error, "a step of calibration failed");
+                }
+                tokio::time::sleep(CALIBRATE_PAUSE).await;
+            }
+        }));
         let batch = self.serving.batch.clone();
         let scrubbed = batch.clone();
         self.tasks.push(tokio::spawn(async move { batch.run_forever(Duration::from_secs(5)).await }));
@@ -223,6 +238,7 @@ impl Engine {
     pub async fn close(mut self) -> anyhow::Result<()> {
         self.stop_tasks().await;
         let flushed = self.serving.flush().await;
+        self.keep_calibration().await;
         self.close_parts().await;
         Ok(flushed?)
     }
@@ -234,7 +250,9 @@ impl Engine {
     pub async fn close_within(mut self, limit: Duration) -> anyhow::Result<()> {
         let flushed = tokio::time::timeout(limit, async {
             self.stop_tasks().await;
-            self.serving.flush().await
+            let flushed = self.serving.flush().await;
+            self.keep_calibration().await;
+            flushed
         });
         let flushed = flushed.await;
         if tokio::time::timeout(CLOSE_TIME, self.close_parts()).await.is_err() {
@@ -247,6 +265,12 @@ impl Engine {
     pub async fn abandon(mut self) {
         self.stop_tasks().await;
         self.close_parts().await;
+    }
+
+    async fn keep_calibration(&self) {
+        if let Err(error) = self.serving.keep_calibration().await {
+            tracing::warn!(%error, "what was learned of confidence since a minute is lost");
+        }
     }
 
     async fn stop_tasks(&mut self) {

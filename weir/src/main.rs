@@ -1,5 +1,6 @@
 //! `weir`: one program for all of Weir. This page is its table of contents; each subcommand has its own file.
 
+mod backtest;
 mod backup;
 mod check;
 mod cli;
@@ -52,6 +53,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Query(args) => query::run(args, level).await,
         Command::Recompute(args) => recompute::run(args, level).await,
         Command::Check(args) => check::run(args, level).await,
+        Command::Backtest(args) => tokio::task::block_in_place(|| backtest::run(&args)),
         Command::Backup(args) => backup::run(args, level).await,
         Command::Restore(args) => backup::run_restore(args, level).await,
         Command::Token(args) => token::run(args, level).await,

@@ -210,6 +210,24 @@ impl Aggregate {
         Self::Quantile(Quantile(990)),
     ];
 
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Count => 0,
+            Self::Sum => 1,
+            Self::Avg => 2,
+            Self::Min => 3,
+            Self::Max => 4,
+            Self::First => 5,
+            Self::Last => 6,
+            Self::Stddev => 7,
+            Self::Quantile(Quantile(500)) => 8,
+            Self::Quantile(Quantile(900)) => 9,
+            Self::Quantile(Quantile(950)) => 10,
+            Self::Quantile(_) => 11,
+        }
+    }
+
     /// Its name outside.
     pub fn name(self) -> &'static str {
         match self {

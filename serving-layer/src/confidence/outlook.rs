@@ -1,161 +1,197 @@
-//! The outlook: how many readings a cell still expects, of one series or of a group.
+//! How many readings of a bucket are expected, seen and missing: from habits, lateness and frontiers.
 //!
-//! Owns the Gamma-Poisson estimate of one series' cell and its sum over a group. Does not own which parts of a bucket
-//! are missing (`exposure`), nor what missing readings do to a value (`values`).
+//! Owns the expectation of one series (a *member*) and its sum over a group. Does not own the weight of silence
+//! (`silence`, learned), nor how missing readings move values (`shape`).
+//!
+//! ```text
+//!  start                             frontier         now                  end
+//!    |------ behind: late by the curve --|--- ahead ---|------ future -------|
+//!                                       held, lost, stopped   yet to happen
+//! ```
 
-use super::Evidence;
-use super::arrivals::{Arrivals, Prior};
-use super::exposure::{Past, Stretches};
-use super::missing::Missing;
+use serde::{Deserialize, Serialize};
 
-/// Over-dispersion of late readings: the late share is itself off by about half of its size, as gateways come and go.
-/// Stated, until past errors replace it.
-const DISPERSION_LATE: f64 = 0.25;
-/// Over-dispersion of readings that have yet to happen: a rate is off by about a tenth.
-const DISPERSION_AHEAD: f64 = 0.01;
-/// Correlation of what readings of two series of a group have beyond chance: those of one gateway are late together.
-/// Stated, until past errors replace it.
-const CORRELATION: f64 = 0.3;
-/// More readings than this are not told apart.
-const READINGS_MAX: f64 = 1e15;
+use super::evidence::{ClassId, Frontier, Moment, SourceId, between, frontier};
+use super::habit::{Habits, Series};
+use super::lateness::Curve;
+use super::silence::{self, Silence};
+use schemas::epoch::Tail;
 
-/// What is still expected in a cell, of one series or of a group. The default is that of no series: merge into it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outlook {
-    counted: f64,
-    expected: f64,
-    /// Sum of the variances beyond Poisson's, and of their roots.
-    extra: f64,
-    extra_root: f64,
-    /// Of the expected: those newer than the last reading, and those older than the first.
-    newer: f64,
-    older: f64,
-    /// The greatest step between a series' two newest readings.
-    step: f64,
-    learned: bool,
+/// Readings that the knowledge of a usual gap is worth, of a Poisson-like series ...
+const WORTH: f64 = 10.0;
+/// ... and the most, of a regular one.
+const WORTH_MAX: f64 = 60.0;
+
+/// What is known of one series of a cell at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// Its metric class.
+    pub class: ClassId,
+    /// Its source.
+    pub source: SourceId,
+    /// The newest end of the series; `None` if it was never heard.
+    pub tail: Option<&'a Tail>,
+    /// The newest end of its source over all metrics, if the caller keeps it.
+    pub frontier: Option<Frontier>,
 }
 
-impl Default for Outlook {
-    fn default() -> Self {
-        Self {
-            counted: 0.0,
-            expected: 0.0,
-            extra: 0.0,
-            extra_root: 0.0,
-            newer: 0.0,
-            older: 0.0,
-            step: 0.0,
-            learned: true,
-        }
-    }
+/// Readings expected of a cell, as sums over its series: merging is addition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// Series.
+    pub(crate) members: f64,
+    /// Expected to be counted by now.
+    pub(crate) seen: f64,
+    /// Expected to be missing though they happened before the frontier.
+    pub(crate) behind: f64,
+    /// Due between frontier and now, whether they come or not.
+    pub(crate) due: f64,
+    /// Of them missing, by the lateness curve alone.
+    pub(crate) due_late: f64,
+    /// Of them missing, by what was learned of silence.
+    pub(crate) ahead: f64,
+    /// Still to happen.
+    pub(crate) future: f64,
+    /// Missing and newer than the newest counted; older than the oldest counted.
+    pub(crate) after: f64,
+    pub(crate) before: f64,
+    /// Deviation of what is missing ahead, as a silent source holds back all or nothing; sources are taken to fall
+    /// silent together, behind one gateway.
+    pub(crate) held: f64,
+    /// Logarithm of the probability that no member misses a reading ahead of its frontier.
+    pub(crate) none_ahead: f64,
+    /// Corrections to come of each reading counted (a sum over members, as [`Self::members`]).
+    pub(crate) corrections: f64,
+    /// Readings due of sources of which it is open whether they stopped.
+    pub(crate) unresolved: f64,
+    /// Readings that the knowledge of the rates is worth.
+    pub(crate) worth: f64,
+    /// Which silence (of one member; of a group it says nothing).
+    pub(crate) silence: usize,
+    /// Sums over members of the squared step and of the share of steps that are none, and of the members they are of.
+    pub(crate) step_sq: f64,
+    pub(crate) equal: f64,
+    pub(crate) stepped: f64,
 }
 
 impl Outlook {
-    /// Adds a series to a group. Means add. Of the variances the part of chance (Poisson's) adds too; what is beyond
-    /// is correlated between series, `sum x_i + rho sum_{i != j} sqrt(x_i x_j)` with the stated correlation 0.3. The
-    /// expectations of newer and older readings are those of each series' own last and first reading: for a group
-    /// they err towards doubt.
+    /// Adds another series, or another bucket.
     pub fn merge(&mut self, other: &Self) {
-        self.counted += other.counted;
-        self.expected = (self.expected + other.expected).min(READINGS_MAX);
-        self.extra += other.extra;
-        self.extra_root += other.extra_root;
-        self.newer += other.newer;
-        self.older += other.older;
-        self.step = self.step.max(other.step);
-        self.learned &= other.learned;
+        self.members += other.members;
+        self.seen += other.seen;
+        self.behind += other.behind;
+        self.due += other.due;
+        self.due_late += other.due_late;
+        self.ahead += other.ahead;
+        self.future += other.future;
+        self.after += other.after;
+        self.before += other.before;
+        self.held += other.held;
+        self.none_ahead += other.none_ahead;
+        self.unresolved += other.unresolved;
+        self.corrections += other.corrections;
+        self.worth += other.worth;
+        self.silence = self.silence.max(other.silence);
+        self.step_sq += other.step_sq;
+        self.equal += other.equal;
+        self.stepped += other.stepped;
     }
 
-    /// Readings counted.
-    pub fn counted(&self) -> f64 {
-        self.counted
+    /// So many readings more are known to be missing.
+    pub fn expect_more(&mut self, readings: f64) {
+        self.behind += readings;
+        self.after += readings;
     }
 
-    /// `E[R]`: readings expected beyond those.
-    pub fn expected(&self) -> f64 {
-        self.expected
-    }
-
-    /// `Var R`.
-    pub fn variance(&self) -> f64 {
-        let missing = self.missing();
-        missing.mean + missing.extra
-    }
-
-    /// Readings counted per readings expected finally, `0..=1`.
-    pub fn completeness(&self) -> f64 {
-        let finally = self.counted + self.expected;
-        if finally > 0.0 { (self.counted / finally).clamp(0.0, 1.0) } else { 0.0 }
-    }
-
-    /// Whether observed lateness stands behind every series.
-    pub fn learned(&self) -> bool {
-        self.learned
-    }
-
-    pub(super) fn step(&self) -> f64 {
-        self.step
-    }
-
-    pub(super) fn missing(&self) -> Missing {
-        let extra = (1.0 - CORRELATION) * self.extra + CORRELATION * self.extra_root * self.extra_root;
-        Missing { mean: self.expected, extra }
-    }
-
-    /// Probability that no reading newer than the last is on its way.
-    pub(super) fn none_newer(&self) -> f64 {
-        self.missing().none_of(self.newer / self.expected.max(f64::MIN_POSITIVE))
-    }
-
-    /// Probability that no reading older than the first is on its way.
-    pub(super) fn none_older(&self) -> f64 {
-        self.missing().none_of(self.older / self.expected.max(f64::MIN_POSITIVE))
-    }
-
-    /// The readings of one cell still to come. The rate of readings has a Gamma prior from the usual gap of the
-    /// series; counting `n` of them in the exposure `p` leaves a Gamma of shape `a + n` and rate `b + p`, so that over
-    /// the exposure `q` of what is missing (Gamma-Poisson conjugacy: Gelman et al., Bayesian Data Analysis, 2.6)
-    ///
-    /// ```text
-    /// E[R | n] = (a + n) q / (b + p)        Var[R | n] = m + m^2 / (a + n) + phi m^2
-    /// ```
-    ///
-    /// With all of a bucket elapsed and `q = 1 - p` this is chain ladder with `p` as its completeness (Mack 1993),
-    /// damped by the prior (Bornhuetter and Ferguson 1972). `phi` is the stated over-dispersion.
-    ///
-    /// Readings that are known to be missing are expected at least.
-    pub(super) fn of(
-        past: &Past<'_>,
-        evidence: &Evidence<'_>,
-        arrivals: &Arrivals,
-        prior: Prior,
-        horizon_max: i64,
-    ) -> Self {
-        let counted = evidence.partial.count as f64;
-        let rate = past.habit(arrivals);
-        let silence = past.silence(evidence.bucket);
-        let stretch = Stretches::of(past, evidence, arrivals, &silence, prior);
-
-        let shape = rate.readings + counted;
-        let per_nano = shape / (rate.exposure + stretch.spoken).max(1.0);
-        let returns = silence.returns(horizon_max);
-        let (late, held, ahead) = (per_nano * stretch.late, per_nano * stretch.held, per_nano * stretch.ahead);
-        let expected = late + held * silence.held + ahead * returns;
-        let extra = expected * expected / shape
-            + DISPERSION_LATE * late * late
-            + held * held * silence.held * (1.0 - silence.held)
-            + DISPERSION_AHEAD * ahead * ahead * returns * returns
-            + ahead * ahead * returns * (1.0 - returns);
-        let extra = extra.min(READINGS_MAX * READINGS_MAX);
-        Self {
-            counted,
-            expected: expected.max(evidence.pending as f64).min(READINGS_MAX),
-            extra,
-            extra_root: extra.sqrt(),
-            newer: per_nano * stretch.newer + held * silence.held + ahead * returns,
-            older: per_nano * stretch.older,
-            step: past.step(),
-            learned: arrivals.learned,
+    /// Of one series. `curve` is its lateness.
+    pub(crate) fn of(moment: &Moment, member: &Member, habits: &Habits, curve: &Curve, silence: &Silence) -> Self {
+        let series = habits.series(member.class, member.source);
+        let mut outlook = Self { members: 1.0, ..Self::default() };
+        if let Some(deviation) = series.and_then(Series::step_deviation) {
+            outlook.stepped = 1.0;
+            outlook.step_sq = (deviation * deviation).min(1e300);
+            outlook.equal = series.map_or(0.0, |s| s.equal);
         }
+        let (bucket, now) = (moment.bucket, moment.now);
+        outlook.corrections =
+            habits.corrections(member.class, between(bucket.start, now) * 0.5 + between(bucket.end, now) * 0.5);
+        let width = between(bucket.start, bucket.end).max(1.0);
+        let Some(tail) = member.tail else { return outlook };
+        let cv_sq = series.map_or(1.0, Series::cv_sq);
+        // A series heard once speaks about once in as long as it has been there, or once in a bucket.
+        let unknown = || between(tail.earliest, now).max(width);
+        let known = Habits::cadence(series, Some(tail));
+        let gap = known.unwrap_or_else(unknown).max(1.0);
+        outlook.worth = if known.is_some() { (WORTH / cv_sq.max(0.01)).clamp(1.0, WORTH_MAX) } else { 0.5 };
+        let (rate, regular) = (1.0 / gap, silence::regular(cv_sq));
+
+        let heard = member.frontier.map_or(i64::MIN, |f| f.newest.min(f.arrival));
+        let frontier_now = frontier(tail).max(heard).min(now);
+        // One gap before its first reading a new series was not there.
+        let born = tail.earliest.min(moment.first).saturating_sub(gap.min(1e18) as i64);
+        let end = bucket.end.max(bucket.start);
+        let elapsed = now.clamp(bucket.start, end);
+        let from = born.clamp(bucket.start, elapsed);
+        let frontier = frontier_now.clamp(from, elapsed);
+        let late = |a: i64, b: i64| (curve.integral(between(a, now)) - curve.integral(between(b, now))).max(0.0);
+
+        let known_length = between(from, frontier);
+        let missed = |a: i64, b: i64| (curve.behind(between(a, now)) - curve.behind(between(b, now))).max(0.0);
+        let behind = missed(from, frontier).min(known_length);
+        outlook.behind = rate * behind;
+        outlook.seen = rate * (known_length - behind);
+        let ahead_length = between(frontier, elapsed);
+        if ahead_length > 0.0 {
+            let from_frontier = if frontier_now == frontier { 0.0 } else { between(frontier_now, frontier) };
+            outlook.due = due(from_frontier + ahead_length, gap, cv_sq) - due(from_frontier, gap, cv_sq);
+            outlook.due_late = outlook.due * (late(frontier, elapsed) / ahead_length).clamp(0.0, 1.0);
+        }
+        outlook.silence = silence::bin(rate * curve.heard(between(frontier_now, now)), regular);
+        let returns = habits.returns(member.class);
+        outlook.ahead =
+            silence.missing(outlook.silence, between(end, now), (outlook.due, outlook.due_late), (regular, returns));
+        if outlook.due > 0.0 {
+            let share = (outlook.ahead / outlook.due).clamp(0.0, 1.0);
+            // All or nothing, if there is anything: `1 - share (1 - e^-due)`; of little due that is `e^-ahead`.
+            outlook.none_ahead = (-share * -(-outlook.due).exp_m1()).max(-0.999_999).ln_1p();
+            if silence::unresolved(outlook.silence) {
+                outlook.held = outlook.due * (share * (1.0 - share)).sqrt();
+                outlook.unresolved = outlook.due;
+            }
+        }
+        outlook.future = rate * between(elapsed, end) * returns.alive(regular, outlook.silence);
+
+        // Newer than the newest counted, older than the oldest counted: shares of the stretches.
+        let last = moment.last.clamp(from, elapsed);
+        let first = moment.first.clamp(from, elapsed);
+        outlook.after = outlook.future
+            + if last <= frontier {
+                outlook.ahead + rate * missed(last, frontier)
+            } else if ahead_length > 0.0 {
+                outlook.ahead * between(last, elapsed) / ahead_length
+            } else {
+                0.0
+            };
+        outlook.before = if first <= frontier { rate * missed(from, first) } else { rate * behind };
+        outlook
     }
+}
+
+/// Readings due within `length` after the newest one: of a Poisson process `length / gap`, of a regular series about
+/// one less than half a gap, as its next is due a whole gap after the newest (renewal theory, Cox 1962).
+fn due(length: f64, gap: f64, cv_sq: f64) -> f64 {
+    let x = length / gap;
+    if x <= 0.0 || cv_sq > 0.5 {
+        return x.max(0.0);
+    }
+    let regular = if x > 4.0 {
+        x - 0.5 + 0.5 * cv_sq
+    } else {
+        (1..=5)
+            .map(|k| f64::from(k))
+            .map(|k| 1.0 / (1.0 + (-1.7 * (x - k) / (cv_sq.max(0.0025) * k).sqrt()).exp()))
+            .sum()
+    };
+    let poisson = cv_sq / 0.5;
+    regular + poisson * (x - regular)
 }

@@ -15,6 +15,7 @@ mod answer_text;
 mod audit;
 mod body;
 mod buffers;
+mod calibration;
 mod cors;
 mod encode;
 mod error;
@@ -189,6 +190,7 @@ fn batch_routes(routes: Routes) -> Routes {
         .add(read, routes!(generations::list))
         .add(batch, routes!(generations::revert))
         .add(read, routes!(reconciliation::list))
+        .add(read, routes!(calibration::show))
 }
 
 /// How the server itself is.
@@ -233,6 +235,7 @@ mod tests {
             ("/v1/generations", "get"),
             ("/v1/generations/{generation}/revert", "post"),
             ("/v1/reconciliation", "get"),
+            ("/v1/calibration", "get"),
             ("/v1/status", "get"),
             ("/", "get"),
             ("/health", "get"),

@@ -34,6 +34,7 @@ const KNOWN: &[&str] = &[
     "min_confidence",
     "on_violation",
     "level",
+    "max_rel_err",
     "confidence",
 ];
 
@@ -64,6 +65,8 @@ struct QueryParams {
     on_violation: Option<String>,
     /// The probability that an interval holds the final value; default 0.95
     level: Option<f64>,
+    /// The fraction within which the final value counts as the one shown, 0 to 1; default the setting epsilon
+    max_rel_err: Option<f64>,
     /// Whether state, completeness, confidence_score, calibrated and interval are told of each point; default true
     confidence: Option<bool>,
 }
@@ -122,6 +125,7 @@ fn query_text(query: Option<&str>) -> Result<QueryText> {
         min_confidence: text("min_confidence"),
         on_violation: text("on_violation"),
         level: text("level"),
+        max_rel_err: text("max_rel_err"),
         confidence: text("confidence"),
     })
 }

@@ -50,7 +50,7 @@ pub(super) struct SqlBody {
 /// Answers an SQL statement.
 ///
 /// Tables: readings, realtime_metrics, batch_metrics, unified_metrics, late_readings, quarantine, reconciliation, jobs,
-/// generations.
+/// generations, schedules, calibration.
 #[utoipa::path(
     post,
     path = "/v1/sql",

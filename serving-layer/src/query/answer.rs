@@ -9,13 +9,12 @@ use schemas::limits::Limits;
 use schemas::partial::Aggregate;
 use schemas::query::{OnViolation, Query, QueryText};
 
-use super::assess::{Assessed, Assessor, Member};
+use super::assess::{Asked, Assessed, Assessor, Member};
 use super::cells::{CellQuery, cells};
 use super::groups::{Group, group};
 use super::points::{CellPoint, SeriesCells};
 use super::spread::spread;
 use crate::answer::{Answer, AsOf, Confidence, Point, SeriesAnswer, Value};
-use crate::confidence::Assessment;
 use crate::error::{Error, Result};
 use crate::serving::Serving;
 
@@ -54,17 +53,23 @@ impl Serving {
     async fn answer(&self, query: &Query) -> Result<Answer> {
         let snapshot = self.speed.snapshot(&query.selector);
         let cells = self.query_cells(&snapshot, query).await?;
-        let series = self.series(group(cells, query.by.as_deref()), &snapshot, query)?;
-        Ok(Answer { series, as_of: as_of(&snapshot, query), missing: Vec::new() })
+        let now = self.clock.now();
+        let assessor = || Assessor::new(self, now, &snapshot, query.range, query.step, asked(query));
+        let missing = if query.confidence { assessor().missing() } else { Vec::new() };
+        let series = self.series(group(cells, query.by.as_deref()), query, assessor)?;
+        Ok(Answer { series, as_of: as_of(&snapshot, query), missing })
     }
 
     /// What is told of the groups, on all processors where they are many.
-    fn series(&self, mut groups: Vec<Group>, snapshot: &Snapshot, query: &Query) -> Result<Vec<SeriesAnswer>> {
-        let now = self.clock.now();
+    fn series<'a>(
+        &self,
+        mut groups: Vec<Group>,
+        query: &Query,
+        assessor: impl Fn() -> Assessor<'a> + Sync,
+    ) -> Result<Vec<SeriesAnswer>> {
         let points = groups.iter().flat_map(|group| &group.members).map(|member| member.points.len()).sum();
         let told = spread(&mut groups, self.parts(points, POINTS_LEAST), |groups| -> Result<Vec<SeriesAnswer>> {
-            let assessor = || Assessor::new(self, now, snapshot, query.range, query.step, query.level);
-            let mut assessor = query.confidence.then(assessor);
+            let mut assessor = query.confidence.then(&assessor);
             groups.iter_mut().map(|group| series(group, query, assessor.as_mut())).collect()
         });
         let mut series = Vec::with_capacity(groups.len());
@@ -106,11 +111,10 @@ fn points(group: &Group, query: &Query, mut assessor: Option<&mut Assessor<'_>>)
         None => Vec::new(),
     };
     let mut points = Vec::with_capacity(group.members.first().map_or(0, |cells| cells.points.len()));
-    group.each_point(|all, parts| {
+    group.each_point(|all| {
         let mut point = point(all, &query.aggregates);
         if let Some(assessor) = &mut assessor {
-            let parts = parts.iter().map(|(i, part)| (&members[*i], *part));
-            point.confidence = Some(confidence(assessor.assess(all, parts, &mut point.values)));
+            point.confidence = Some(confidence(assessor.assess(all, &members, &mut point.values)));
         }
         match violation(&point, query) {
             Some(_) if query.on_violation == OnViolation::Omit => {}
@@ -135,9 +139,13 @@ fn point(all: &CellPoint, aggregates: &[Aggregate]) -> Point {
     }
 }
 
-fn confidence(Assessed { state, assessment }: Assessed) -> Confidence {
-    let Assessment { completeness, confidence_score, calibrated } = assessment;
-    Confidence { state, completeness, score: Some(confidence_score), calibrated }
+fn asked(query: &Query) -> Asked {
+    Asked { level: query.level, epsilon: query.max_rel_err }
+}
+
+fn confidence(assessed: Assessed) -> Confidence {
+    let Assessed { state, completeness, confidence_score, calibrated } = assessed;
+    Confidence { state, completeness, score: confidence_score, calibrated }
 }
 
 fn violation(point: &Point, query: &Query) -> Option<String> {

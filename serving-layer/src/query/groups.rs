@@ -17,9 +17,6 @@ pub(super) struct Group {
     pub(super) members: Vec<SeriesCells>,
 }
 
-/// The point of a member, and the member's place in the group.
-pub(super) type Part<'a> = (usize, &'a CellPoint);
-
 /// Names and values of tags, in order of the names.
 type Tags = Vec<(String, String)>;
 
@@ -51,22 +48,18 @@ impl Group {
         Self { metric, tags: tags.into_iter().collect(), members }
     }
 
-    /// Calls `each` with the points of the group in order of time, and with the members' points that each is made of.
-    pub(super) fn each_point<E>(
-        &self,
-        mut each: impl FnMut(&CellPoint, &[Part<'_>]) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Calls `each` with the points of the group in order of time.
+    pub(super) fn each_point<E>(&self, mut each: impl FnMut(&CellPoint) -> Result<(), E>) -> Result<(), E> {
         if let [member] = self.members.as_slice() {
-            return member.points.iter().try_for_each(|point| each(point, &[(0, point)]));
+            return member.points.iter().try_for_each(each);
         }
-        let members = self.members.iter().enumerate();
-        let mut parts: Vec<Part<'_>> = members.flat_map(|(i, m)| m.points.iter().map(move |p| (i, p))).collect();
+        let mut parts: Vec<&CellPoint> = self.members.iter().flat_map(|member| &member.points).collect();
         // Stable: of one bucket, the members stay in their order.
-        parts.sort_by_key(|(_, point)| point.bucket);
-        for parts in parts.chunk_by(|a, b| a.1.bucket == b.1.bucket) {
-            let mut all = parts[0].1.clone();
-            parts[1..].iter().for_each(|(_, point)| all.merge(point));
-            each(&all, parts)?;
+        parts.sort_by_key(|point| point.bucket);
+        for parts in parts.chunk_by(|a, b| a.bucket == b.bucket) {
+            let mut all = parts[0].clone();
+            parts[1..].iter().for_each(|point| all.merge(point));
+            each(&all)?;
         }
         Ok(())
     }

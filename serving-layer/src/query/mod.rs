@@ -22,6 +22,6 @@ mod raw;
 mod segments;
 mod spread;
 
-pub(crate) use assess::{Assessed, Assessor};
+pub(crate) use assess::{Asked, Assessed, Assessor, readings_of};
 pub use cells::{CellQuery, cells};
 pub use points::{CellPoint, SeriesCells};

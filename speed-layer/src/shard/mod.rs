@@ -4,8 +4,10 @@
 //! word, and is what replaying the log rebuilds. Plain values: no clocks, no tasks, no files. The one lock round
 //! [`SpeedState`] lives in the handle.
 
+mod heard;
 mod series;
 mod state;
 
+pub use heard::Heard;
 pub(crate) use series::{Folded, Shard};
 pub(crate) use state::{SpeedState, StateSettings};

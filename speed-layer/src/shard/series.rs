@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use schemas::epoch::{Arrival, Epoch, SeriesEpoch, Tail};
+use schemas::epoch::{Arrival, Epoch, HotReading, SeriesEpoch, Tail};
 use schemas::lateness::LatenessTable;
-use schemas::{ArrivalTime, Resolution, SeriesId};
+use schemas::{ArrivalTime, Resolution, SeriesId, TimeRange};
+
+use super::heard::Heard;
 
 /// A series as its shard knows it.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ struct LiveSeries {
     released: Option<(i64, i64)>,
     /// The greatest event time outside of the open epoch.
     sealed_until: Option<i64>,
+    /// Whether its readings are told as they are counted.
+    watched: bool,
 }
 
 /// One reading on its way into a shard.
@@ -43,6 +47,8 @@ pub(crate) struct Folded {
     pub(crate) doubts: Vec<(SeriesId, i64)>,
     /// Least and greatest event time.
     pub(crate) bounds: Option<(i64, i64)>,
+    /// Readings of watched series.
+    pub(crate) heard: Vec<Heard>,
 }
 
 impl Folded {
@@ -65,6 +71,7 @@ impl Folded {
         self.corrected += other.corrected;
         self.doubts.extend(other.doubts);
         self.bounds = union(self.bounds, other.bounds);
+        self.heard.extend(other.heard);
     }
 }
 
@@ -133,7 +140,7 @@ impl Shard {
     /// Makes room for a series and tells its slot.
     pub(crate) fn add(&mut self, id: SeriesId) -> u32 {
         let slot = u32::try_from(self.series.len()).expect("bounded by max_series");
-        self.series.push(LiveSeries { id, tail: None, open: None, released: None, sealed_until: None });
+        self.series.push(LiveSeries { id, tail: None, open: None, released: None, sealed_until: None, watched: false });
         slot
     }
 
@@ -186,6 +193,35 @@ impl Shard {
         live.sealed_until = tail.map(|tail| tail.time);
     }
 
+    /// From now on tells what is heard of a series, or no more.
+    pub(crate) fn watch(&mut self, slot: u32, watched: bool) {
+        self.series[slot as usize].watched = watched;
+    }
+
+    /// Of doubtful readings of a watched series in the open epoch, whose last values before it history told: those that
+    /// don't repeat one.
+    pub(crate) fn hear_settled(
+        &self,
+        slot: u32,
+        found: impl IntoIterator<Item = (i64, Option<f64>)>,
+        arrivals: &[ArrivalTime],
+    ) -> Vec<Heard> {
+        let live = &self.series[slot as usize];
+        let Some(open) = live.open.as_ref().filter(|_| live.watched) else { return Vec::new() };
+        let told = |(time, before): (i64, Option<f64>)| {
+            let HotReading { value, frame, .. } = open.arrivals(TimeRange::new(time, time.saturating_add(1))).last()?;
+            let told = Heard {
+                series: live.id,
+                time,
+                value,
+                arrival: *arrivals.get(frame as usize)?,
+                corrects: before.is_some(),
+            };
+            (before.map(f64::to_bits) != Some(value.to_bits())).then_some(told)
+        };
+        found.into_iter().filter_map(told).collect()
+    }
+
     /// The newest end of a series.
     pub(crate) fn tail(&self, slot: u32) -> Option<&Tail> {
         self.series[slot as usize].tail.as_ref()
@@ -229,6 +265,9 @@ impl LiveSeries {
         for Incoming { time, value, frame, .. } in run.iter().copied() {
             let arrival = folding.arrivals[frame as usize];
             let kind = self.classify(time, value, folding.hot);
+            if self.watched {
+                folded.heard.extend(self.hear(part, kind, (time, value, arrival)));
+            }
             match &mut self.tail {
                 Some(tail) => tail.update(time, value, arrival),
                 None => self.tail = Some(Tail::of(time, value, arrival)),
@@ -240,6 +279,24 @@ impl LiveSeries {
         part.tidy();
         folded.cells += (part.cells().len() - cells) as u64;
         self.open = Some(open);
+    }
+
+    /// What is told of a reading before it is counted, unless it repeats one or history must tell whether it does.
+    fn hear(
+        &self,
+        part: &SeriesEpoch,
+        kind: Arrival,
+        (time, value, arrival): (i64, f64, ArrivalTime),
+    ) -> Option<Heard> {
+        let here = || part.value_at(time).map(f64::to_bits);
+        let before = match kind {
+            Arrival::Repeated | Arrival::Doubtful => return None,
+            Arrival::Newest => None,
+            Arrival::OutOfOrder | Arrival::Corrected => here(),
+        };
+        let corrects = kind == Arrival::Corrected || before.is_some();
+        let told = Heard { series: self.id, time, value, arrival, corrects };
+        (before != Some(value.to_bits())).then_some(told)
     }
 
     /// An open part with room for what the last epoch held: growing step by step would copy it all several times.

@@ -20,6 +20,7 @@ use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Batch, EventTime, LogPosition, Resolution, SeriesId, SeriesKey};
 
 use super::Shard;
+use super::heard::{Heard, Hearing};
 use super::series::{Folded, Folding, Incoming, union};
 use crate::ledger::Ledger;
 use crate::log::Frame;
@@ -182,6 +183,10 @@ pub(crate) struct SpeedState {
     watermark: Option<EventTime>,
     /// All that history held at the start and every frame since (LED-1).
     logged: Tally,
+    /// When a frame arrived last.
+    last_arrival: Option<ArrivalTime>,
+    watched: Vec<SeriesId>,
+    hearing: Hearing,
 }
 
 impl SpeedState {
@@ -205,6 +210,9 @@ impl SpeedState {
             infos: VecDeque::new(),
             watermark: series.iter().filter_map(|s| s.tail).map(|t| EventTime(t.time)).max(),
             logged: version.totals.flushed,
+            last_arrival: series.iter().filter_map(|s| s.tail).map(|t| t.arrival).max(),
+            watched: Vec::new(),
+            hearing: Hearing::default(),
             version,
         };
         for SeriesState { id, key, tail } in series {
@@ -258,6 +266,7 @@ impl SpeedState {
         }
         let number = u32::try_from(self.open.arrivals.len()).expect("an epoch is sealed before 2^32 frames");
         self.open.arrivals.push(frame.arrival);
+        self.last_arrival = self.last_arrival.max(Some(frame.arrival));
         self.open.opened_at.get_or_insert(frame.arrival);
         let limit = frame.arrival.0.saturating_add(nanos(self.settings.max_future_skew));
         let quarantined = self.open.quarantine(number, limit, &frame.batch);
@@ -299,6 +308,7 @@ impl SpeedState {
         self.open.bounds = union(self.open.bounds, folded.bounds);
         self.open.doubts.extend_from_slice(&folded.doubts);
         self.watermark = self.watermark.max(folded.bounds.map(|(_, max)| EventTime(max)));
+        self.hearing.extend(std::mem::take(&mut folded.heard));
         folded
     }
 
@@ -380,10 +390,33 @@ impl SpeedState {
         }
         for of_one in found.chunk_by(|a, b| a.0 == b.0) {
             if let Some(Route { shard, slot }) = self.routes.find(of_one[0].0) {
-                let found = of_one.iter().map(|(_, time, before)| (*time, *before));
-                self.shards[usize::from(shard)].settle(slot, found, self.settings.base);
+                let found = || of_one.iter().map(|(_, time, before)| (*time, *before));
+                let shard = &mut self.shards[usize::from(shard)];
+                self.hearing.extend(shard.hear_settled(slot, found(), &self.open.arrivals));
+                shard.settle(slot, found(), self.settings.base);
             }
         }
+    }
+
+    /// When a frame arrived last.
+    pub(crate) fn last_arrival(&self) -> Option<ArrivalTime> {
+        self.last_arrival
+    }
+
+    /// From now on tells what is heard of these series, and of no others.
+    pub(crate) fn watch(&mut self, series: Vec<SeriesId>) {
+        for (ids, watched) in [(&self.watched, false), (&series, true)] {
+            for Route { shard, slot } in ids.iter().filter_map(|id| self.routes.find(*id)) {
+                self.shards[usize::from(shard)].watch(slot, watched);
+            }
+        }
+        self.watched = series;
+    }
+
+    /// What was heard of watched series since it was asked last, in order of arrival, and how many readings more there
+    /// was no room for.
+    pub(crate) fn take_heard(&mut self) -> (Vec<Heard>, u64) {
+        self.hearing.take()
     }
 
     /// The oldest epoch that history does not have.

@@ -20,6 +20,8 @@ pub(super) struct Mapping {
     pub(super) value: Option<String>,
     /// The column of the event time.
     pub(super) time: Option<String>,
+    /// The column of the time of arrival; unread where nothing is said.
+    pub(super) arrival: Option<String>,
     /// The column of the device.
     pub(super) device: Option<String>,
     /// The columns that are tags; all texts where empty.
@@ -61,6 +63,8 @@ pub(super) struct Plan {
     pub(super) wide: bool,
     /// The event time; arrival time where there is none.
     pub(super) time: Option<usize>,
+    /// The time of arrival.
+    pub(super) arrival: Option<usize>,
     /// The device.
     pub(super) device: Option<usize>,
     /// Tags, named after their columns.
@@ -84,11 +88,12 @@ impl Plan {
             Some(name) => find(name).map(Some).ok_or_else(|| no_column(flag, name, columns)),
         };
         let time = said("--time", &mapping.time)?.or_else(|| TIMES.iter().find_map(|name| find(name)));
+        let arrival = said("--arrival", &mapping.arrival)?;
         let device = said("--device", &mapping.device)?.or_else(|| find(DEVICE));
         let value = said("--value", &mapping.value)?.or_else(|| find(VALUE));
         let metric_column = if mapping.metric.is_some() { None } else { METRICS.iter().find_map(|name| find(name)) };
         let mut used: Vec<usize> =
-            [time, device, value, metric_column, find(UNIT), find(TAGS)].into_iter().flatten().collect();
+            [time, arrival, device, value, metric_column, find(UNIT), find(TAGS)].into_iter().flatten().collect();
         let mut tags = Vec::new();
         for name in &mapping.tags {
             tags.push(find(name).ok_or_else(|| no_column("--tag", name, columns))?);
@@ -111,13 +116,22 @@ impl Plan {
                 names(columns)
             );
         }
-        Ok(Self { metric, values, wide, time, device, tags, tag_objects: find(TAGS).filter(|i| Some(*i) != device) })
+        Ok(Self {
+            metric,
+            values,
+            wide,
+            time,
+            arrival,
+            device,
+            tags,
+            tag_objects: find(TAGS).filter(|i| Some(*i) != device),
+        })
     }
 
     /// All columns that are read, in order.
     pub(super) fn used(&self) -> Vec<usize> {
         let metric = if let Metric::Column(i) = self.metric { Some(i) } else { None };
-        let single = [metric, self.time, self.device, self.tag_objects].into_iter().flatten();
+        let single = [metric, self.time, self.arrival, self.device, self.tag_objects].into_iter().flatten();
         let mut used: Vec<usize> = single.chain(self.values.iter().copied()).chain(self.tags.iter().copied()).collect();
         used.sort_unstable();
         used.dedup();
@@ -172,8 +186,14 @@ mod tests {
         let columns: Vec<(String, Kind)> = columns.iter().map(|(n, k)| ((*n).to_owned(), *k)).collect();
         let flag = |name: &str| flags.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         let tags = flags.iter().filter(|(n, _)| *n == "tag").map(|(_, v)| (*v).to_owned()).collect();
-        let mapping =
-            Mapping { metric: flag("metric"), value: flag("value"), time: flag("time"), device: flag("device"), tags };
+        let mapping = Mapping {
+            metric: flag("metric"),
+            value: flag("value"),
+            time: flag("time"),
+            arrival: flag("arrival"),
+            device: flag("device"),
+            tags,
+        };
         Plan::make(&columns, &mapping)
     }
 
@@ -190,6 +210,7 @@ mod tests {
             values: vec![2],
             wide: false,
             time: Some(4),
+            arrival: None,
             device: Some(0),
             tags: vec![],
             tag_objects: None,
@@ -200,6 +221,7 @@ mod tests {
             values: vec![2],
             wide: true,
             time: Some(1),
+            arrival: None,
             device: Some(0),
             tags: vec![],
             tag_objects: None,
@@ -210,6 +232,7 @@ mod tests {
             values: vec![2, 3, 4],
             wide: true,
             time: Some(0),
+            arrival: None,
             device: None,
             tags: vec![1],
             tag_objects: None,

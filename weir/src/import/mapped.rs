@@ -91,6 +91,7 @@ impl Reader {
             Some(i) => instant(cell(i)?, self.precision)?,
             None => self.now,
         };
+        let arrival = plan.arrival.map(|i| instant(cell(i)?, self.precision)).transpose()?;
         let device = plan.device.map_or(Ok(""), cell)?;
         let mut tags = Vec::with_capacity(plan.tags.len());
         for &i in &plan.tags {
@@ -108,7 +109,7 @@ impl Reader {
             };
             // In a wide row one bad value leaves the others good.
             match value(text).and_then(|value| Ok((rows.series(metric, device, &tags)?, value))) {
-                Ok((series, value)) => rows.push(series, time, value),
+                Ok((series, value)) => rows.push(series, time, value, arrival),
                 Err(reason) if plan.wide => {
                     rows.refuse(Some(line), row, format!("column {:?}: {reason}", clip(metric)))
                 }
@@ -173,6 +174,7 @@ mod tests {
             metric: Some("temperature".into()),
             value: Some("v".into()),
             time: Some("when".into()),
+            arrival: None,
             device: Some("id".into()),
             tags: vec!["line".into()],
         };

@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args, level: Option<&str>) -> anyhow::Result<ExitC
     logging::start_quiet(&merged)?;
     let sink = Sink::open(&args.place, merged.settings.engine).await?;
     let Args { files, format, metric, value, time, device, tags, precision, .. } = args;
-    let mapping = Mapping { metric, value, time, device, tags };
+    let mapping = Mapping { metric, value, time, arrival: None, device, tags };
     let now = schemas::Clock::now(&weir::clock::SystemClock).0;
     let options = Options { format, mapping, precision, now };
     let imported = import(files, &options, &sink).await;
@@ -132,6 +132,18 @@ async fn import(files: Vec<PathBuf>, options: &Options, sink: &Sink) -> anyhow::
     }
     bar.finish_and_clear();
     Ok(report)
+}
+
+/// Reads a file whose column `arrival_time` tells when its readings arrived.
+pub(crate) fn read_with_arrivals(
+    file: &std::path::Path,
+    precision: Option<Precision>,
+    emit: &mut Emit<'_>,
+) -> anyhow::Result<()> {
+    let arrival = Some("arrival_time".to_owned());
+    let mapping = Mapping { arrival, tags: Vec::new(), ..Mapping::default() };
+    let options = Options { mapping, precision, ..Options::plain(0) };
+    read_file(file, &options, &indicatif::ProgressBar::hidden(), emit)
 }
 
 /// Takes chunks; an error ends the reading.

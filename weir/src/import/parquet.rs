@@ -58,6 +58,7 @@ struct Columns<'a> {
     metric: Option<StringArray>,
     values: Vec<(String, Float64Array)>,
     time: Times,
+    arrival: Option<Times>,
     device: Option<StringArray>,
     tags: Vec<(String, StringArray)>,
     objects: Option<ArrayRef>,
@@ -78,15 +79,17 @@ impl<'a> Columns<'a> {
                 cast(column, &DataType::Float64).with_context(|| format!("column {name:?} holds no numbers"))?;
             Ok((name, numbers.as_primitive::<Float64Type>().clone()))
         };
+        let precision = options.precision.unwrap_or(Precision::Millis);
         let tag = |i: &usize| Ok((named(i).0, texts(named(i).1)?));
         Ok(Self {
             plan,
             metric,
             values: plan.values.iter().map(value).collect::<anyhow::Result<_>>()?,
             time: match &plan.time {
-                Some(i) => Times::of(named(i).1, options.precision.unwrap_or(Precision::Millis))?,
+                Some(i) => Times::of(named(i).1, precision)?,
                 None => Times::Now(options.now),
             },
+            arrival: plan.arrival.as_ref().map(|i| Times::of(named(i).1, precision)).transpose()?,
             device: plan.device.as_ref().map(|i| texts(&text(i))).transpose()?,
             tags: plan.tags.iter().map(tag).collect::<anyhow::Result<_>>()?,
             objects: plan.tag_objects.as_ref().map(|i| objects(&text(i))).transpose()?,
@@ -104,6 +107,7 @@ impl<'a> Columns<'a> {
 
     fn add(&self, rows: &mut Builder, row: usize, first: u64) -> Result<(), String> {
         let time = self.time.get(row)?;
+        let arrival = self.arrival.as_ref().map(|times| times.get(row)).transpose()?;
         let device = self.device.as_ref().and_then(|texts| cell(texts, row)).unwrap_or_default();
         let object = match &self.objects {
             Some(objects) => object(cell(objects.as_string::<i32>(), row).unwrap_or_default())?,
@@ -124,7 +128,7 @@ impl<'a> Columns<'a> {
             let value = if values.is_null(row) { Err("value is null".to_owned()) } else { finite(values.value(row)) };
             // In a wide row one bad value leaves the others good.
             match value.and_then(|value| Ok((rows.series(metric, device, &tags)?, value))) {
-                Ok((series, value)) => rows.push(series, time, value),
+                Ok((series, value)) => rows.push(series, time, value, arrival),
                 Err(reason) if self.plan.wide => {
                     rows.refuse(None, first + row as u64, format!("column {name:?}: {reason}"));
                 }
@@ -197,7 +201,7 @@ impl Times {
                 Ok(Self::Stamps(stamps.as_primitive::<TimestampNanosecondType>().reinterpret_cast()))
             }
             Kind::Text => Ok(Self::Texts(texts(column)?, precision)),
-            _ => anyhow::bail!("the column of the event time holds {kind}, not timestamps, integers or text"),
+            _ => anyhow::bail!("a column of times holds {kind}, not timestamps, integers or text"),
         }
     }
 

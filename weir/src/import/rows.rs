@@ -14,6 +14,8 @@ const REFUSALS: usize = 20;
 pub(crate) struct Chunk {
     /// Good rows.
     pub(crate) rows: speed_layer::Rows,
+    /// When each of them arrived, nanoseconds; empty where no column tells it.
+    pub(crate) arrivals: Vec<i64>,
     /// How many rows were refused.
     pub(crate) rejected: u64,
     /// Why, for the first of them.
@@ -46,7 +48,8 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Adds a good row.
-    pub(super) fn push(&mut self, series: u32, time: i64, value: f64) {
+    pub(super) fn push(&mut self, series: u32, time: i64, value: f64, arrival: Option<i64>) {
+        self.chunk.arrivals.extend(arrival);
         self.chunk.rows.series.push(SeriesRef::new(series));
         self.chunk.rows.times.push(time);
         self.chunk.rows.values.push(value);
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!((a, b), (0, 1));
         assert_eq!(rows.series("t", "d", &[("line", "A")]), Ok(0));
         assert!(rows.series("", "d", &[]).is_err());
-        rows.push(a, 1, 2.0);
+        rows.push(a, 1, 2.0, None);
         rows.refuse(Some(3), 2, "bad".into());
         let chunk = rows.take();
         assert_eq!(chunk.rows.keys[0].text(), "t{device_id=\"d\",line=\"A\"}");

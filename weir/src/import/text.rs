@@ -82,6 +82,7 @@ fn decoded(
             times: decoded.times,
             values: decoded.values,
         },
+        arrivals: Vec::new(),
         rejected: decoded.rejected,
         refusals: decoded.errors.into_iter().map(refusal).collect(),
         skipped: decoded.skipped,

@@ -28,6 +28,12 @@ impl Table {
         Self { right: vec![false; names.len()], names, rows: Vec::new() }
     }
 
+    /// With the columns from this one on to the right.
+    pub(crate) fn with_numbers_from(mut self, first: usize) -> Self {
+        self.right.iter_mut().skip(first).for_each(|right| *right = true);
+        self
+    }
+
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| cell.replace(['\n', '\r', '\t'], " ")).collect());

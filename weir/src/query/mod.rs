@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// The probability that an interval holds the final value [default: 0.95]
     #[arg(long, value_name = "FRACTION")]
     level: Option<String>,
+    /// The fraction within which the final value counts as the one shown [default: the setting epsilon]
+    #[arg(long, value_name = "FRACTION")]
+    max_rel_err: Option<String>,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -79,6 +82,7 @@ async fn ask(door: &Door, args: &Args) -> anyhow::Result<String> {
         ("min_confidence", &args.min_confidence),
         ("on_violation", &args.on_violation),
         ("level", &args.level),
+        ("max_rel_err", &args.max_rel_err),
     ];
     let mut parameters = vec![("match", args.selector.as_str()), ("agg", args.agg.as_str())];
     parameters.extend(given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))));

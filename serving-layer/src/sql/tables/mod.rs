@@ -3,6 +3,7 @@
 //! Owns their names, columns and what of a filter reaches the place that is read. Filters are hints throughout: what a
 //! table yields too much, DataFusion drops. Does not own how anything is counted.
 
+mod calibration;
 mod catalog;
 mod columns;
 mod filters;
@@ -26,7 +27,7 @@ pub(super) use self::source::Io;
 use crate::serving::Serving;
 
 /// All names.
-pub(super) const NAMES: [&str; 10] = [
+pub(super) const NAMES: [&str; 11] = [
     "readings",
     "realtime_metrics",
     "batch_metrics",
@@ -37,6 +38,7 @@ pub(super) const NAMES: [&str; 10] = [
     "jobs",
     "generations",
     "schedules",
+    "calibration",
 ];
 
 /// What the tables of one statement share.
@@ -78,7 +80,8 @@ pub(super) fn register(context: &SessionContext, serving: &Serving, io: Handle) 
         ("reconciliation", catalog::reconciliation(Arc::clone(&statement))),
         ("jobs", catalog::jobs(Arc::clone(&statement))),
         ("generations", catalog::generations(Arc::clone(&statement))),
-        ("schedules", catalog::schedules(statement)),
+        ("schedules", catalog::schedules(Arc::clone(&statement))),
+        ("calibration", calibration::table(statement)),
     ];
     for (name, table) in tables {
         context.register_table(name, table)?;

@@ -9,7 +9,7 @@ use schemas::{EventTime, Resolution, SeriesKey, TimeRange};
 
 use crate::answer::Value;
 use crate::error::Result;
-use crate::query::{Assessed, Assessor, CellPoint};
+use crate::query::{Asked, Assessed, Assessor, CellPoint};
 use crate::serving::Serving;
 use crate::sql::tables::columns::{self, counts, float, floats, instant, instants, text, texts, whole};
 use crate::sql::tables::names;
@@ -59,8 +59,8 @@ pub(super) const UNIFIED: [&str; 22] = [
 
 /// Columns that only an assessment can tell.
 const ASSESSED: [&str; 5] = ["confidence_score", "low", "high", "completeness", "state"];
-/// Probability that `low..high` holds the final average.
-const LEVEL: f64 = 0.95;
+/// `low..high` holds the final average with this probability.
+const ASKED: Asked = Asked { level: 0.95, epsilon: None };
 
 /// The column of this name.
 pub(super) fn field(name: &'static str) -> Field {
@@ -106,14 +106,15 @@ impl Context<'_> {
     /// What is to be said of each row, with its average.
     fn assess(&self, rows: &[Row<'_>]) -> Vec<(Assessed, Value)> {
         let now = self.serving.clock.now();
-        let mut assessor = Assessor::new(self.serving, now, self.snapshot, self.range, self.step, LEVEL);
+        let mut assessor = Assessor::new(self.serving, now, self.snapshot, self.range, self.step, ASKED);
         let mut assessed = Vec::with_capacity(rows.len());
         for run in rows.chunk_by(|a, b| a.series.id == b.series.id) {
             let member = assessor.member(run[0].series);
+            let members = std::slice::from_ref(&member);
             for Row { point, .. } in run {
-                let (aggregate, parts) = (Aggregate::Avg, std::iter::once((&member, *point)));
+                let aggregate = Aggregate::Avg;
                 let mut values = [Value { aggregate, value: point.evaluate(aggregate), interval: None }];
-                assessed.push((assessor.assess(point, parts, &mut values), values[0]));
+                assessed.push((assessor.assess(point, members, &mut values), values[0]));
             }
         }
         assessed
@@ -133,8 +134,8 @@ impl Context<'_> {
             "current_value" => floats(tails().map(|tail| tail.map(|t| t.value))),
             "last_updated" => instants(tails().map(|tail| tail.map(|t| t.arrival.0))),
             "state" => texts(assessed.iter().map(|(a, _)| Some(a.state.name()))),
-            "completeness" => floats(assessed.iter().map(|(a, _)| Some(a.assessment.completeness))),
-            "confidence_score" => floats(assessed.iter().map(|(a, _)| Some(a.assessment.confidence_score))),
+            "completeness" => floats(assessed.iter().map(|(a, _)| Some(a.completeness))),
+            "confidence_score" => floats(assessed.iter().map(|(a, _)| a.confidence_score)),
             "low" => floats(assessed.iter().map(|(_, avg)| avg.interval.map(|i| i.low))),
             "high" => floats(assessed.iter().map(|(_, avg)| avg.interval.map(|i| i.high))),
             aggregate => floats(points().map(|p| p.evaluate(aggregate_of(aggregate)))),

@@ -1,0 +1,272 @@
+//! Calibration: the engine watches what becomes of its own answers, and learns from it.
+//!
+//! Owns which series and buckets are watched, when they are looked at, what is kept of the forecasts made for them until
+//! they are final, and the keeping of what was learned over restarts. Does not own the model (`confidence`), nor how values
+//! are made: cells are read by the same function that answers queries.
+//!
+//! ```text
+//! readings heard ─► learner
+//! each second: watched buckets at their checkpoints ─► forecast, kept ─► final ─► learner, scores, revisions
+//! ```
+
+mod gauges;
+mod holes;
+mod learned;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use schemas::epoch::{SeriesState, Snapshot};
+use schemas::query::ViewKind;
+use schemas::time::SECOND;
+use schemas::{ArrivalTime, Resolution, SeriesId, TimeRange};
+
+pub use gauges::Gauges;
+pub use holes::{Hole, Holes, Reason};
+pub use learned::{CalibrationRow, LEVEL, Learned};
+pub(crate) use learned::{class_of, source_of};
+
+use self::watch::{Due, Seen, Watch};
+use crate::confidence::{Arrival, Arrived, Bucket, Member, Moment, Outlook, Readings, Stratum};
+use crate::error::Result;
+use crate::query::{CellPoint, CellQuery, SeriesCells, cells, readings_of};
+use crate::serving::Serving;
+
+/// The name that what was learned is kept by, and the one of the last moment when the server is known to have run.
+const KEPT_AS: &str = "calibration";
+const ALIVE: &str = "alive_at";
+/// It is kept this often, and other series are watched.
+const KEEP_EVERY: i64 = 60 * SECOND;
+const WATCH_EVERY: i64 = 600 * SECOND;
+/// Metrics that are watched, and series of each.
+const METRICS: usize = 32;
+const SERIES: usize = 16;
+
+/// What was learned, and what is watched in order to learn more; held by the handle of the serving layer.
+#[derive(Debug)]
+pub struct Calibration {
+    // A query takes what was learned as one immutable value; the next lesson copies it only where one is held.
+    learned: Mutex<Arc<Learned>>,
+    watch: tokio::sync::Mutex<Watching>,
+    /// What is missing for reasons that no model of lateness knows.
+    pub holes: Holes,
+}
+
+#[derive(Debug)]
+struct Watching {
+    watch: Watch,
+    /// The series that are watched.
+    series: HashMap<SeriesId, SeriesState>,
+    chosen_at: Option<i64>,
+    kept_at: i64,
+}
+
+impl Calibration {
+    /// Nothing was learned yet.
+    pub(crate) fn new(horizon_max: i64, epsilon: f64, base: Resolution) -> Self {
+        let watching =
+            Watching { watch: Watch::new(base, horizon_max), series: HashMap::new(), chosen_at: None, kept_at: 0 };
+        Self {
+            learned: Mutex::new(Arc::new(Learned::new(horizon_max, epsilon))),
+            watch: tokio::sync::Mutex::new(watching),
+            holes: Holes::default(),
+        }
+    }
+
+    /// What was learned so far.
+    pub fn learned(&self) -> Arc<Learned> {
+        Arc::clone(&self.lock())
+    }
+
+    fn teach<T>(&self, lesson: impl FnOnce(&mut Learned) -> T) -> T {
+        lesson(Arc::make_mut(&mut self.lock()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<Learned>> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Serving {
+    /// Takes up what was learned before a restart, and notes that nothing was heard meanwhile.
+    ///
+    /// # Errors
+    /// The catalog can't be read. What was kept by a version that learned otherwise is forgotten.
+    pub async fn resume_calibration(&self) -> Result<()> {
+        let catalog = self.batch.catalog();
+        let alive: Option<i64> = catalog.meta(ALIVE).await?.and_then(|at| at.parse().ok());
+        let heard = self.speed.last_arrival().map(|at| at.0);
+        if let Some(last) = alive.max(heard) {
+            self.calibration.holes.down(ArrivalTime(last), self.clock.now());
+        }
+        if let Some(kept) = catalog.meta(KEPT_AS).await? {
+            match Learned::from_text(&kept, self.settings.horizon_max_nanos(), self.settings.epsilon) {
+                Ok(learned) => *self.calibration.lock() = Arc::new(learned),
+                Err(error) => tracing::warn!(%error, "what was learned of confidence can't be read: learning anew"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was learned, and that the server runs.
+    ///
+    /// # Errors
+    /// The catalog can't be written.
+    pub async fn keep_calibration(&self) -> Result<()> {
+        let (learned, catalog) = (self.calibration.learned(), self.batch.catalog());
+        if !learned.is_new() {
+            catalog.set_meta(KEPT_AS, &learned.to_text()).await?;
+        }
+        Ok(catalog.set_meta(ALIVE, &self.clock.now().0.to_string()).await?)
+    }
+
+    /// One step of learning: hears what arrived, looks at the watched buckets that are due, learns from those that are final.
+    /// To be called about once a second.
+    ///
+    /// # Errors
+    /// History can't be read, or what was learned can't be kept.
+    pub async fn calibrate(&self) -> Result<()> {
+        let mut watching = self.calibration.watch.lock().await;
+        let now = self.clock.now();
+        self.choose(&mut watching, now);
+        self.hear(&watching);
+        let learned = self.calibration.learned();
+        let due = watching.watch.due(now, |class| learned.learner.label_age(class));
+        drop(learned);
+        if !due.is_empty() {
+            let seen = self.look(&watching.series, due, now).await?;
+            self.calibration.teach(|learned| watching.watch.learn(seen, learned, now));
+        }
+        if now.0.saturating_sub(watching.kept_at) >= KEEP_EVERY {
+            watching.kept_at = now.0;
+            self.keep_calibration().await?;
+        }
+        Ok(())
+    }
+
+    /// Chooses the series to watch, now and then others: some of each metric, some of the metrics.
+    fn choose(&self, watching: &mut Watching, now: ArrivalTime) {
+        let fresh = |at: i64| now.0.saturating_sub(at) < if watching.series.is_empty() { SECOND } else { WATCH_EVERY };
+        if watching.chosen_at.is_some_and(fresh) {
+            return;
+        }
+        watching.chosen_at = Some(now.0);
+        let chosen = self.speed.sample(METRICS, SERIES, now.0.unsigned_abs());
+        self.speed.watch(chosen.iter().map(|series| series.id).collect());
+        self.calibration.teach(|learned| learned.name(chosen.iter().map(|series| series.key.metric())));
+        let ids: Vec<_> = chosen.iter().map(|s| (class_of(s.key.metric()), s.id)).collect();
+        watching.watch.choose(ids);
+        // Those of buckets that are not final yet are still needed.
+        watching.series.retain(|id, _| watching.watch.needs(*id));
+        watching.series.extend(chosen.into_iter().map(|series| (series.id, series)));
+    }
+
+    fn hear(&self, watching: &Watching) {
+        let (heard, lost) = self.speed.heard();
+        if lost > 0 {
+            tracing::debug!(lost, "more was heard of watched series than can be learned from");
+        }
+        if heard.is_empty() {
+            return;
+        }
+        self.calibration.teach(|learned| {
+            for heard in heard {
+                let Some(series) = watching.series.get(&heard.series) else { continue };
+                learned.learner.arrived(&Arrived {
+                    class: class_of(series.key.metric()),
+                    source: source_of(&series.key),
+                    event: heard.time,
+                    arrival: heard.arrival.0,
+                    value: heard.value,
+                    kind: if heard.corrects { Arrival::Correction } else { Arrival::New },
+                });
+            }
+        });
+    }
+
+    /// What the watched buckets that are due show now.
+    async fn look(
+        &self,
+        series: &HashMap<SeriesId, SeriesState>,
+        due: Vec<Due>,
+        now: ArrivalTime,
+    ) -> Result<Vec<(Due, Option<Seen>)>> {
+        let mut ids: Vec<SeriesId> = due.iter().flat_map(|due| due.series.iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let snapshot = self.speed.snapshot_of(&ids);
+        let learned = self.calibration.learned();
+        let mut by_bucket: BTreeMap<(i64, i64), Vec<Due>> = BTreeMap::new();
+        for due in due {
+            by_bucket.entry((due.bucket.start, due.stratum.width)).or_default().push(due);
+        }
+        let mut seen = Vec::new();
+        for ((start, width), due) in by_bucket {
+            let Ok(step) = Resolution::from_nanos(width) else { continue };
+            let range = TimeRange::new(start, start.saturating_add(width));
+            let wanted: Vec<SeriesId> = due.iter().flat_map(|due| due.series.iter().copied()).collect();
+            let found = self.cells_of(&snapshot, &wanted, range, step).await?;
+            for due in due {
+                let members = due.series.iter().filter_map(|id| series.get(id).map(|state| (state, found.get(id))));
+                let one = see(&learned, &snapshot, &due, members, now);
+                seen.push((due, one));
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn cells_of(
+        &self,
+        snapshot: &Snapshot,
+        wanted: &[SeriesId],
+        range: TimeRange,
+        step: Resolution,
+    ) -> Result<HashMap<SeriesId, CellPoint>> {
+        let series = snapshot.series.iter().filter(|state| wanted.contains(&state.id)).cloned().collect();
+        let query = CellQuery { series, range, step, view: ViewKind::Unified, as_of: None, quantiles: true };
+        let found = cells(self, snapshot, query).await?;
+        let point = |SeriesCells { series, points }: SeriesCells| Some((series.id, points.into_iter().next()?));
+        Ok(found.into_iter().filter_map(point).collect())
+    }
+}
+
+/// What a cell shows, with the outlook of all of its members; `None` where none has a reading.
+fn see<'a>(
+    learned: &Learned,
+    snapshot: &Snapshot,
+    due: &Due,
+    members: impl Iterator<Item = (&'a SeriesState, Option<&'a CellPoint>)>,
+    now: ArrivalTime,
+) -> Option<Seen> {
+    let members: Vec<_> = members.collect();
+    let mut points = members.iter().filter_map(|(_, point)| *point);
+    let mut all = points.next()?.clone();
+    points.for_each(|point| all.merge(point));
+    let readings = readings_of(&all);
+    let moment = moment_of(due.bucket, now, &readings);
+    let outlook = outlook_of(learned, &due.stratum, &moment, snapshot, members.iter().map(|(state, _)| *state));
+    Some(Seen { readings, moment, outlook })
+}
+
+fn moment_of(bucket: Bucket, now: ArrivalTime, readings: &Readings) -> Moment {
+    Moment { bucket, now: now.0, first: readings.first, last: readings.last }
+}
+
+fn outlook_of<'a>(
+    learned: &Learned,
+    stratum: &Stratum,
+    moment: &Moment,
+    snapshot: &Snapshot,
+    members: impl Iterator<Item = &'a SeriesState>,
+) -> Outlook {
+    let mut sum = Outlook::default();
+    for state in members {
+        // The newest end as the snapshot has it.
+        let at = snapshot.series.binary_search_by(|s| s.key.cmp(&state.key));
+        let tail = at.ok().and_then(|i| snapshot.series[i].tail.as_ref());
+        let (class, source) = (stratum.class, source_of(&state.key));
+        sum.merge(&learned.learner.outlook(stratum, moment, &Member { class, source, tail, frontier: None }));
+    }
+    sum
+}

@@ -1,0 +1,295 @@
+//! How a series usually speaks: its gaps, its lateness, the steps of its values.
+//!
+//! Owns what is remembered per series and per metric class, bounded by forgetting the ones silent for longest.
+//! Does not own cells, nor what is concluded from habits (`outlook`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{ClassId, SourceId, between};
+use super::lateness::{Curve, Lateness};
+use super::silence::{self, Returns};
+use schemas::epoch::Tail;
+
+/// Readings a series' lateness remembers.
+const SERIES_MEMORY: f64 = 300.0;
+/// Readings a class' lateness remembers.
+const CLASS_MEMORY: f64 = 20_000.0;
+/// Readings of the class that a series' own lateness is blended with.
+const SHRINK: f64 = 20.0;
+/// Advances of its newest event time that a series remembers.
+const ADVANCES: usize = 16;
+/// Forgetting of the slow means.
+const SLOW: f64 = 0.02;
+
+/// What a reading that arrived was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// An identity (series, event time) not seen before.
+    New,
+    /// Another value for an identity seen before. A copy with an equal value is none: it is not to be reported.
+    Correction,
+}
+
+/// One reading as it arrived, with the series' tail as it was before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrived {
+    /// Its metric class.
+    pub class: ClassId,
+    /// Its source.
+    pub source: SourceId,
+    /// When it happened.
+    pub event: i64,
+    /// When it arrived.
+    pub arrival: i64,
+    /// Its value.
+    pub value: f64,
+    /// What it was.
+    pub kind: Arrival,
+}
+
+/// What is remembered of one series (metric class and source).
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) lateness: Lateness,
+    newest: i64,
+    value: f64,
+    arrival: i64,
+    /// Its latest advances, oldest first: event time reached, and when.
+    advances: std::collections::VecDeque<(i64, i64)>,
+    /// Slow mean of gaps, nanoseconds, and of their squares; how many were seen.
+    gap: f64,
+    gap_fast: f64,
+    gap_sq: f64,
+    gaps: f64,
+    /// Share of readings that are newer than all before them: between two such, `1 / advancing` readings happened.
+    advancing: f64,
+    readings: f64,
+    /// Slow mean of squared steps between successive values, of the values' squared deviation, and the share of steps that are none.
+    step_sq: f64,
+    pub(crate) equal: f64,
+    steps: f64,
+}
+
+impl Series {
+    /// The age at which this series had passed an event that arrives only now.
+    fn passed(&self, event: i64, arrival: i64) -> f64 {
+        let when = self.advances.iter().find(|(reached, _)| *reached > event).map_or(arrival, |(_, when)| *when);
+        between(event, when)
+    }
+
+    fn observe(&mut self, r: &Arrived) {
+        if r.kind == Arrival::New {
+            let event = r.event.min(r.arrival);
+            self.lateness.observe(between(r.event, r.arrival), self.passed(r.event, r.arrival), SERIES_MEMORY);
+            if self.advances.back().is_none_or(|(reached, _)| event > *reached) {
+                if self.advances.len() >= ADVANCES {
+                    self.advances.pop_front();
+                }
+                self.advances.push_back((event, r.arrival));
+            }
+            self.readings += 1.0;
+            let weight = SLOW.max(1.0 / self.readings);
+            self.advancing +=
+                weight * (f64::from(u8::from(event > self.newest || self.readings < 2.0)) - self.advancing);
+            if self.readings < 2.0 {
+                (self.newest, self.value) = (event, r.value);
+            } else if event > self.newest {
+                self.gap(between(self.newest, event));
+                self.step(r.value - self.value);
+                (self.newest, self.value) = (event, r.value);
+            }
+        }
+        self.arrival = self.arrival.max(r.arrival);
+    }
+
+    fn gap(&mut self, gap: f64) {
+        self.gaps += 1.0;
+        let slow = SLOW.max(1.0 / self.gaps);
+        let fast = 0.1_f64.max(1.0 / self.gaps);
+        // A gap much longer than usual is an absence, not a cadence.
+        let told = if self.gaps > 5.0 { gap.min(20.0 * self.gap) } else { gap };
+        self.gap += slow * (told - self.gap);
+        self.gap_fast += fast * (told - self.gap_fast);
+        self.gap_sq += slow * (told * told - self.gap_sq);
+    }
+
+    fn step(&mut self, step: f64) {
+        if !step.is_finite() {
+            return;
+        }
+        self.steps += 1.0;
+        let weight = SLOW.max(1.0 / self.steps);
+        let sq = if step.abs() < 1e150 { step * step } else { 1e300 };
+        self.step_sq += weight * (sq - self.step_sq);
+        self.equal += weight * (f64::from(u8::from(step == 0.0)) - self.equal);
+    }
+
+    /// Usual nanoseconds between readings. The slow mean unless the fast one departs by three of its deviations.
+    pub(crate) fn cadence(&self) -> Option<f64> {
+        if self.gaps < 1.0 || self.gap <= 0.0 {
+            return None;
+        }
+        let cv = self.cv_sq().max(0.01);
+        let off = (self.gap_fast / self.gap).ln().abs();
+        Some(self.advancing.max(0.01) * if off > 3.0 * (0.05 * cv).sqrt() { self.gap_fast } else { self.gap })
+    }
+
+    /// Squared coefficient of variation of its gaps: 0 of a regular series, 1 of a Poisson process.
+    pub(crate) fn cv_sq(&self) -> f64 {
+        if self.gaps < 5.0 || self.gap <= 0.0 {
+            return 1.0;
+        }
+        (self.gap_sq / (self.gap * self.gap) - 1.0).clamp(0.0, 100.0)
+    }
+
+    /// Deviation of a step between successive readings, if known.
+    pub(crate) fn step_deviation(&self) -> Option<f64> {
+        (self.steps >= 1.0).then(|| self.step_sq.sqrt())
+    }
+}
+
+/// What is remembered of a metric class.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Class {
+    pub(crate) lateness: Lateness,
+    /// Lateness of whatever changes a value: readings and corrections.
+    changes: Lateness,
+    /// Of corrections alone.
+    corrections: Lateness,
+    pub(crate) returns: Returns,
+    /// First and latest arrival.
+    since: i64,
+    latest: i64,
+}
+
+/// What is remembered of all series and classes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Habits {
+    #[serde(with = "super::pairs")]
+    series: BTreeMap<(ClassId, SourceId), Series>,
+    #[serde(with = "super::pairs")]
+    classes: BTreeMap<ClassId, Class>,
+    series_max: usize,
+    classes_max: usize,
+    horizon_max: f64,
+    /// Of a class that was never heard.
+    unknown: Returns,
+}
+
+impl Habits {
+    pub(crate) fn new(series_max: usize, classes_max: usize, horizon_max: f64) -> Self {
+        Self {
+            series: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            series_max,
+            classes_max,
+            horizon_max,
+            unknown: Returns::default(),
+        }
+    }
+
+    pub(crate) fn returns(&self, class: ClassId) -> &Returns {
+        self.classes.get(&class).map_or(&self.unknown, |c| &c.returns)
+    }
+
+    /// Learns from a reading that ends a long silence.
+    fn learn_return(&mut self, r: &Arrived) {
+        let Some(series) = self.series(r.class, r.source) else { return };
+        let (stretch, event) = (between(series.newest, r.arrival), r.event.min(r.arrival));
+        let Some(gap) = series.cadence().filter(|g| stretch > 1.5 * g && event > series.newest) else { return };
+        let held = between(event, r.arrival) / stretch;
+        let regular = silence::regular(series.cv_sq());
+        let silence = silence::bin(self.curve(r.class, Some(r.source)).heard(stretch) / gap, regular);
+        if silence::long(silence)
+            && let Some(class) = self.classes.get_mut(&r.class)
+        {
+            class.returns.learn(regular, silence, held);
+        }
+    }
+
+    pub(crate) fn knows(&self, class: ClassId) -> bool {
+        self.classes.contains_key(&class)
+    }
+
+    /// Takes over other limits.
+    pub(crate) fn limit(&mut self, series_max: usize, classes_max: usize, horizon_max: f64) {
+        (self.series_max, self.classes_max, self.horizon_max) = (series_max, classes_max, horizon_max);
+    }
+
+    /// Learns from one reading: O(1), except that every so often the silent quarter is forgotten.
+    pub(crate) fn observe(&mut self, r: &Arrived) {
+        if !self.classes.contains_key(&r.class) && self.classes.len() >= self.classes_max {
+            let oldest = self.classes.iter().min_by_key(|(_, c)| c.latest).map(|(k, _)| *k);
+            oldest.map(|k| self.classes.remove(&k));
+        }
+        let class = self.classes.entry(r.class).or_default();
+        if class.latest == 0 {
+            (class.since, class.latest) = (r.arrival, r.arrival);
+        }
+        class.latest = class.latest.max(r.arrival);
+        let lateness = between(r.event, r.arrival);
+        // Older than any horizon, or from before we listened: a backfill, which says nothing of how late news comes.
+        if lateness > self.horizon_max || (r.event < class.since && lateness > 0.0 && class.since != r.arrival) {
+            return;
+        }
+        if r.kind == Arrival::New {
+            self.learn_return(r);
+        }
+        let Some(class) = self.classes.get_mut(&r.class) else { return };
+        let passed = self.series.get(&(r.class, r.source)).map_or(lateness, |s| s.passed(r.event, r.arrival));
+        class.changes.observe(lateness, passed, CLASS_MEMORY);
+        if r.kind == Arrival::New {
+            class.lateness.observe(lateness, passed, CLASS_MEMORY);
+        } else {
+            class.corrections.observe(lateness, lateness, CLASS_MEMORY);
+        }
+        if !self.series.contains_key(&(r.class, r.source)) && self.series.len() >= self.series_max {
+            self.forget();
+        }
+        self.series.entry((r.class, r.source)).or_default().observe(r);
+    }
+
+    /// Forgets the quarter of the series that were silent for longest.
+    fn forget(&mut self) {
+        let mut arrivals: Vec<i64> = self.series.values().map(|s| s.arrival).collect();
+        arrivals.sort_unstable();
+        let limit = arrivals.get(arrivals.len() / 4).copied().unwrap_or(i64::MAX);
+        self.series.retain(|_, s| s.arrival > limit);
+    }
+
+    pub(crate) fn series(&self, class: ClassId, source: SourceId) -> Option<&Series> {
+        self.series.get(&(class, source))
+    }
+
+    /// The lateness of a series, shrunk to its class.
+    pub(crate) fn curve(&self, class: ClassId, source: Option<SourceId>) -> Curve {
+        let known = self.classes.get(&class);
+        let own = source.and_then(|s| self.series(class, s)).map(|s| &s.lateness);
+        let lived = known.map_or(0.0, |c| between(c.since, c.latest));
+        Curve::of(own, known.map(|c| &c.lateness), SHRINK, lived, self.horizon_max)
+    }
+
+    /// Corrections of a reading that are still to come at an age, in expectation.
+    pub(crate) fn corrections(&self, class: ClassId, age: f64) -> f64 {
+        let Some(known) = self.classes.get(&class).filter(|c| c.corrections.weight() > 0.0) else { return 0.0 };
+        let per_reading = known.corrections.weight() / known.lateness.weight().max(1.0);
+        let curve =
+            Curve::of(None, Some(&known.corrections), SHRINK, between(known.since, known.latest), self.horizon_max);
+        per_reading * curve.later(age)
+    }
+
+    /// The age after which less than `share` of what changes a value still arrives, nanoseconds.
+    pub(crate) fn age_of(&self, class: ClassId, share: f64) -> f64 {
+        let known = self.classes.get(&class);
+        let lived = known.map_or(0.0, |c| between(c.since, c.latest));
+        Curve::of(None, known.map(|c| &c.changes), SHRINK, lived, self.horizon_max).age_of(share, self.horizon_max)
+    }
+
+    /// The usual gap of a series: what was learned here, else what its tail says.
+    pub(crate) fn cadence(series: Option<&Series>, tail: Option<&Tail>) -> Option<f64> {
+        let told = tail.map(|t| t.cadence).filter(|c| c.is_finite() && *c > 0.0);
+        series.and_then(Series::cadence).or(told)
+    }
+}

@@ -1,0 +1,176 @@
+//! From missing readings to values: what shape the change of each aggregate has, before experience corrects it.
+//!
+//! Owns, per aggregate, the probability of no change, and centre and scale of a change if there is one. Missing
+//! readings are taken as exchangeable with those counted, but for a learned shift of their mean.
+//! Does not own what past changes looked like (`pool`), nor whether these probabilities hold (`recal`).
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{AGGREGATES, Readings};
+use super::outlook::Outlook;
+use schemas::partial::{Aggregate, Quantile};
+
+/// What is needed to foretell a cell, and to learn from it later: an observation without its stratum.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Features {
+    /// Nanoseconds since the bucket's end.
+    pub(crate) age: f64,
+    pub(crate) n: f64,
+    pub(crate) mean: f64,
+    /// Deviation of one reading.
+    pub(crate) deviation: f64,
+    /// Deviation of the step from one reading to the next.
+    pub(crate) step: f64,
+    /// Probability that a reading equals the one before.
+    pub(crate) equal: f64,
+    /// Whether all readings counted are equal.
+    pub(crate) constant: bool,
+    pub(crate) outlook: Outlook,
+    pub(crate) values: [f64; AGGREGATES],
+}
+
+/// What a stratum learned that changes shapes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lesson {
+    /// Overdispersion of the number missing: variance `m + phi m^2`.
+    pub(crate) phi: f64,
+    /// By how many deviations the mean of late readings differs.
+    pub(crate) shift: f64,
+}
+
+/// How an aggregate may change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Shape {
+    /// Probability of no change.
+    pub(crate) same: f64,
+    /// Centre and scale of `v_final - v_now`, if there is a change.
+    pub(crate) centre: f64,
+    pub(crate) scale: f64,
+    /// Which way it can go, before experience says otherwise: -1, 0 (both), 1.
+    pub(crate) sign: i8,
+}
+
+/// Variance of a sample quantile times `n` in variances of a normal reading, `q (1 - q) / phi(z_q)^2` (Bahadur 1966).
+const RANK_VARIANCE: [f64; 4] = [1.571, 2.922, 4.466, 13.94];
+
+/// A number of missing readings from which on a count is centred instead of counted off one by one.
+pub(crate) const MANY: f64 = 6.0;
+
+impl Features {
+    pub(crate) fn of(age: f64, readings: &Readings, outlook: &Outlook, usual: Option<f64>) -> Self {
+        let n = readings.count as f64;
+        let finite = |x: f64, other: f64| if x.is_finite() { x.clamp(-1e150, 1e150) } else { other };
+        let mean = finite(readings.sum / n.max(1.0), 0.0);
+        let step = (outlook.stepped > 0.0).then(|| (outlook.step_sq / outlook.stepped).sqrt());
+        // A few readings tell little of their spread: shrunk to what is usual, worth two degrees of freedom.
+        let usual = usual.or(step).filter(|u| u.is_finite());
+        let sample = finite(readings.variance, 0.0).max(0.0);
+        let freedom = (n - 1.0).max(0.0);
+        let variance = match usual {
+            Some(u) => (sample * freedom + 2.0 * u * u) / (freedom + 2.0),
+            None if freedom > 0.0 => sample * (freedom + 4.0) / freedom,
+            None => 0.0,
+        };
+        let deviation = finite(variance, 1e300).sqrt();
+        Self {
+            age,
+            n,
+            mean,
+            deviation,
+            step: step.map_or(deviation, |s| finite(s, deviation)),
+            equal: if outlook.stepped > 0.0 { (outlook.equal / outlook.stepped).clamp(0.0, 1.0) } else { 0.0 },
+            constant: readings.count > 0 && readings.min == readings.max,
+            outlook: *outlook,
+            values: readings.values,
+        }
+    }
+
+    /// The rate of this bucket over the usual one.
+    ///
+    /// Gamma-Poisson: the rate is known by `worth` readings and by the `n` counted where `seen` were expected
+    /// (posterior mean `(a + n) / (a + seen)` of the prior's rate).
+    pub(crate) fn rate_ratio(&self) -> f64 {
+        let o = &self.outlook;
+        if o.members <= 0.0 {
+            return 1.0;
+        }
+        let worth = o.worth.max(0.5);
+        ((worth + self.n) / (worth + o.seen)).clamp(1e-3, 1e3)
+    }
+
+    /// The shape of each aggregate's change, given how many readings are missing in expectation.
+    pub(crate) fn shape(&self, aggregate: Aggregate, missing: f64, lesson: Lesson) -> Shape {
+        let o = &self.outlook;
+        let parts = (o.behind + o.ahead + o.future).max(1e-12);
+        // What is missing behind the frontier and in the future comes one by one, ahead of it together.
+        let alone = missing * ((o.behind + o.future) / parts).clamp(0.0, 1.0);
+        let together = if o.ahead > 0.0 { missing * (o.ahead / parts).clamp(0.0, 1.0) / o.ahead } else { 0.0 };
+        let none = (-alone + o.none_ahead * together).exp().max((-missing).exp()).clamp(0.0, 1.0);
+        let some = 1.0 - none;
+        let held = o.held * together.min(3.0);
+        // Readings missing if any are.
+        let r = if missing > 1e-6 { (missing / some.max(1e-12)).max(1.0) } else { 1.0 };
+        let n = self.n.max(1.0);
+        let weight = (r + held) / (n + r + held);
+        // Probability that the missing ones all equal those counted (Laplace's rule of succession).
+        let alike = if self.constant { ((n + 1.0) / (n + 1.0 + r)).max(self.equal.powf(r.min(50.0))) } else { 0.0 };
+        let same_or = |p: f64| none + some * p.clamp(0.0, 1.0);
+        let late_mean = self.mean + lesson.shift * self.deviation;
+        let share = |x: f64| {
+            let total = (self.outlook.behind + self.outlook.ahead + self.outlook.future).max(1e-12);
+            (missing * (x / total).clamp(0.0, 1.0)).max(1e-9)
+        };
+        let (same, centre, scale, sign) = match aggregate {
+            Aggregate::Count => (none, r, (r + lesson.phi * r * r + held * held).sqrt(), 1),
+            Aggregate::Sum => {
+                let zero = self.constant && self.mean == 0.0;
+                let variance = r * self.deviation * self.deviation
+                    + (r + lesson.phi * r * r + held * held) * self.mean * self.mean;
+                let sign = if self.mean == 0.0 { 0 } else { self.mean.signum() as i8 };
+                let one_way = self.deviation < 0.7 * self.mean.abs();
+                (
+                    same_or(if zero { alike } else { 0.0 }),
+                    r * late_mean,
+                    variance.sqrt(),
+                    if one_way { sign } else { 0 },
+                )
+            }
+            Aggregate::Avg => {
+                (same_or(alike), weight * lesson.shift * self.deviation, self.deviation * (weight / n).sqrt(), 0)
+            }
+            Aggregate::Min | Aggregate::Max => {
+                let kept = if self.constant { alike } else { n / (n + r) };
+                (same_or(kept), 0.0, self.deviation, if aggregate == Aggregate::Min { -1 } else { 1 })
+            }
+            Aggregate::First => ((-share(self.outlook.before)).exp(), 0.0, self.step, 0),
+            Aggregate::Last => {
+                let none_newer = (-share(self.outlook.after)).exp();
+                (none_newer + (1.0 - none_newer) * self.equal.powf(r.min(50.0)), 0.0, self.step, 0)
+            }
+            Aggregate::Stddev => {
+                let scale = if self.n < 2.0 { self.deviation } else { self.deviation * (weight / n).sqrt() };
+                (same_or(alike), 0.0, scale, 0)
+            }
+            Aggregate::Quantile(_) => {
+                let q = aggregate.quantile().map_or(0.5, Quantile::fraction);
+                let variance = RANK_VARIANCE[aggregate.index() - Aggregate::Stddev.index() - 1];
+                let top = (n - (q * n).ceil()) + 1.0;
+                // As the k-th greatest stays while few exceed it; ties keep it longer.
+                let kept = (n / (n + r)).powf(top.min(n)).max(alike).max(self.equal * n / (n + r));
+                let scale = self.deviation * (variance.min(n) * weight / n).sqrt();
+                (same_or(kept), 0.0, scale, 0)
+            }
+        };
+        // Corrections change values without adding readings; of an extreme or a single reading, only its own does.
+        let own = match aggregate {
+            Aggregate::Count => 0.0,
+            Aggregate::Sum | Aggregate::Avg | Aggregate::Stddev => self.n,
+            Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => 1.0,
+            _ => self.n.min(2.0),
+        };
+        let same = same * (-own * o.corrections / o.members.max(1.0)).exp();
+        let least = (self.mean.abs() * 1e-9).max(1e-12);
+        let scale = if scale.is_finite() { scale.max(least) } else { 1e300 };
+        Shape { same: same.clamp(0.0, 1.0), centre: if centre.is_finite() { centre } else { 0.0 }, scale, sign }
+    }
+}

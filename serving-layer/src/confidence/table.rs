@@ -1,0 +1,276 @@
+//! What a stratum learned: pools of errors, recalibration, adaptive levels, dispersion.
+//!
+//! Owns these tables and how they are shrunk to a parent's. Does not own strata (`learner`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::age;
+use super::evidence::AGGREGATES;
+use super::ladder::Ladder;
+use super::pool::{self, BINS, Pool};
+use super::recal::{Recal, logit, sigmoid};
+use super::shape::{Lesson, MANY, Shape};
+use super::silence::Silence;
+use schemas::partial::Aggregate;
+
+/// Labels remembered by recalibration, by pools.
+const RECAL_MEMORY: f64 = 800.0;
+const POOL_MEMORY: f32 = 500.0;
+/// Errors that a parent's pool is worth, and the prior's.
+const SHRINK: f64 = 20.0;
+const PRIOR: f64 = 4.0;
+/// Step of the adaptive level, and the bound of its logarithm.
+const GAIN: f32 = 0.03;
+const ADAPT_MAX: f32 = 3.0;
+/// Labels until which a slot listens to other classes.
+const YOUNG: f64 = 60.0;
+/// Labels before an answer is called calibrated.
+const LABELS_MIN: f32 = 30.0;
+
+/// Experience at one age and state.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Slot {
+    labels: f32,
+    same: [Recal; AGGREGATES],
+    score: [Recal; AGGREGATES],
+    /// Logarithms of the factors by which the tails below and above are stretched.
+    tails: [(f32, f32); AGGREGATES],
+    /// Readings that came after, those expected, and squared errors less those of a Poisson number, and squares.
+    came: f64,
+    expected: f64,
+    excess: f64,
+    squares: f64,
+    /// Sum of late deviations, in deviations, and of their weights.
+    shift: f64,
+    shifts: f64,
+}
+
+/// Experience with errors at one size of the missing part.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Pools {
+    pools: [Pool; AGGREGATES],
+}
+
+/// Where in the tables a cell is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    slot: u8,
+    size: u8,
+}
+
+impl Place {
+    /// By age, by expected missing readings, and whether most of them are ahead of the frontier.
+    pub(crate) fn of(age: f64, missing: f64, ahead: bool) -> Self {
+        let size = (missing.max(1e-9).log2().floor() + 8.0).clamp(0.0, 22.0) as u8;
+        let ahead = u8::from(ahead);
+        Self { slot: age::bin(age) as u8 * 2 + ahead, size: size * 2 + ahead }
+    }
+}
+
+impl Place {
+    /// The slot of all ages in this state; no age has it.
+    fn all_ages(self) -> u8 {
+        100 + self.slot % 2
+    }
+}
+
+/// All tables of a stratum.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Table {
+    #[serde(with = "super::pairs")]
+    slots: BTreeMap<u8, Slot>,
+    #[serde(with = "super::pairs")]
+    pools: BTreeMap<u8, Pools>,
+    pub(crate) silence: Silence,
+    pub(crate) ladder: Ladder,
+    /// Labels come so late that the ladder knows more.
+    pub(crate) slow: bool,
+    /// Labelled cells, and when the last was.
+    pub(crate) cells: u64,
+    pub(crate) latest: i64,
+}
+
+/// What was learned from the label of one aggregate.
+pub(crate) struct Outcome {
+    pub(crate) claimed_same: f64,
+    pub(crate) same: bool,
+    pub(crate) claimed_score: f64,
+    pub(crate) within: bool,
+    /// The error, scaled; counted off for counts.
+    pub(crate) z: f64,
+    /// Missed below, above; whether the interval was more than a point.
+    pub(crate) missed: (bool, bool),
+    pub(crate) miss: f64,
+    pub(crate) undecided: bool,
+}
+
+impl Table {
+    /// The experience at this age and state, or else at the nearest earlier age.
+    fn slot(&self, place: Place) -> Option<&Slot> {
+        let near = |slot: u8| self.slots.get(&slot).filter(|s| s.labels > 0.0);
+        near(place.slot).or_else(|| (0..place.slot).rev().filter(|s| s % 2 == place.slot % 2).find_map(near))
+    }
+
+    pub(crate) fn calibrated(&self, place: Place) -> bool {
+        self.slot(place).is_some_and(|s| s.labels >= LABELS_MIN)
+    }
+
+    /// The factor by which expected missing readings are corrected.
+    pub(crate) fn correction(&self, place: Place, age: f64) -> f64 {
+        if let Some(by_steps) = self.ladder.correction(age).filter(|_| self.slow) {
+            return by_steps;
+        }
+        self.slot(place).map_or(1.0, |s| ((s.came + 3.0) / (s.expected + 3.0)).clamp(0.05, 20.0))
+    }
+
+    pub(crate) fn lesson(&self, place: Place) -> Lesson {
+        let slot = self.slot(place);
+        Lesson {
+            phi: slot.map_or(0.2, |s| ((s.excess + 0.2) / (s.squares + 1.0)).clamp(0.0, 5.0)),
+            shift: slot.map_or(0.0, |s| (s.shift / (s.shifts + 5.0)).clamp(-3.0, 3.0)),
+        }
+    }
+
+    /// A structural probability of no change, corrected by experience, shrunk to the parent's.
+    pub(crate) fn same(&self, parent: &Self, place: Place, aggregate: usize, p: f64) -> f64 {
+        recalibrated(self, parent, place, p, |s| &s.same[aggregate])
+    }
+
+    /// A score, corrected likewise.
+    pub(crate) fn score(&self, parent: &Self, place: Place, aggregate: usize, p: f64) -> f64 {
+        recalibrated(self, parent, place, p, |s| &s.score[aggregate])
+    }
+
+    /// By how much the tails are stretched.
+    pub(crate) fn tails(&self, place: Place, aggregate: usize) -> (f64, f64) {
+        let (below, above) = self.slot(place).map_or((0.0, 0.0), |s| s.tails[aggregate]);
+        (f64::from(below).exp(), f64::from(above).exp())
+    }
+
+    /// Shares of the errors of a change.
+    pub(crate) fn errors(
+        &self,
+        parent: &Self,
+        place: Place,
+        aggregate: usize,
+        shape: Shape,
+        counted: bool,
+    ) -> [f64; BINS] {
+        let mut shares = [0.0; BINS];
+        let own = |table: &Self, into: &mut [f64; BINS], weight: f64| {
+            table.pools.get(&place.size).map_or(0.0, |p| p.pools[aggregate].add_to(into, weight))
+        };
+        let known = own(self, &mut shares, f64::MAX);
+        let lent = if known < 3.0 * SHRINK { own(parent, &mut shares, SHRINK) } else { 0.0 };
+        let prior = PRIOR / (1.0 + 0.1 * (known + lent));
+        let unit = prior_shares(shape, counted);
+        for (sum, p) in shares.iter_mut().zip(unit) {
+            *sum += prior * p;
+        }
+        shares
+    }
+
+    /// Learns what became of one aggregate.
+    pub(crate) fn learn(&mut self, parent: Option<&Self>, place: Place, aggregate: usize, outcome: &Outcome) {
+        let (same, score) = (logit(outcome.claimed_same), logit(outcome.claimed_score));
+        let lent_same = lent(self, parent, place, same, &|s| &s.same[aggregate]);
+        let lent_score = lent(self, parent, place, score, &|s| &s.score[aggregate]);
+        let all = self.slots.entry(place.all_ages()).or_default();
+        all.same[aggregate].observe(same, same, outcome.same, 4.0 * RECAL_MEMORY);
+        all.score[aggregate].observe(score, score, outcome.within, 4.0 * RECAL_MEMORY);
+        let slot = self.slots.entry(place.slot).or_default();
+        slot.same[aggregate].observe(same, lent_same, outcome.same, RECAL_MEMORY);
+        slot.score[aggregate].observe(score, lent_score, outcome.within, RECAL_MEMORY);
+        if !outcome.same {
+            let pools = self.pools.entry(place.size).or_default();
+            pools.pools[aggregate].observe(outcome.z, POOL_MEMORY);
+        }
+        if outcome.undecided {
+            // Gibbs and Candes 2021, one-sided: a tail that misses more than its half of the level grows.
+            let half = outcome.miss as f32 * 0.5;
+            let adapt = |tail: &mut f32, missed: bool| {
+                let off = half - f32::from(u8::from(missed));
+                *tail = (*tail + GAIN * off / half.max(0.005) * 0.5).clamp(-ADAPT_MAX, ADAPT_MAX);
+            };
+            adapt(&mut slot.tails[aggregate].0, outcome.missed.0);
+            adapt(&mut slot.tails[aggregate].1, outcome.missed.1);
+        }
+    }
+
+    /// Learns how many readings came after an observation of which `expected` were, and how they differed in value.
+    pub(crate) fn count(
+        &mut self,
+        place: Place,
+        (raw, ahead): (f64, f64),
+        corrected: f64,
+        came: f64,
+        shift: Option<(f64, f64)>,
+    ) {
+        let slot = self.slots.entry(place.slot).or_default();
+        let keep = 1.0 - 1.0 / 200.0;
+        // One outage must not teach that every bucket misses as much.
+        let came = came.min(3.0 * corrected.max(raw + ahead) + 2.0);
+        slot.labels = slot.labels * 0.999 + 1.0;
+        // Where readings are held ahead, it is not told how many of those that came were behind.
+        if ahead < 0.5 * raw || ahead < 0.1 {
+            slot.came = slot.came * keep + (came - ahead).max(0.0);
+            slot.expected = slot.expected * keep + raw;
+        }
+        let error = came - corrected;
+        slot.excess = slot.excess * keep + (error * error - corrected).clamp(-1e12, 1e12);
+        slot.squares = slot.squares * keep + (corrected * corrected).min(1e12);
+        if let Some((deviations, weight)) = shift {
+            slot.shift = slot.shift * keep + deviations * weight;
+            slot.shifts = slot.shifts * keep + weight;
+        }
+    }
+}
+
+fn recalibrated(own: &Table, parent: &Table, place: Place, p: f64, of: impl Fn(&Slot) -> &Recal) -> f64 {
+    let odds = logit(p);
+    let lent = lent(own, Some(parent), place, odds, &of);
+    sigmoid(own.slot(place).map_or(lent, |s| of(s).odds(odds, lent)))
+}
+
+/// What is believed of log odds before the own slot speaks: what all ages of the stratum taught, and as long as the
+/// slot is young, what other classes taught at this age.
+fn lent(own: &Table, parent: Option<&Table>, place: Place, odds: f64, of: &impl Fn(&Slot) -> &Recal) -> f64 {
+    let labels = own.slots.get(&place.slot).map_or(0.0, |s| f64::from(s.labels));
+    let foreign = (1.0 - labels / YOUNG).max(0.0);
+    let others =
+        parent.filter(|_| foreign > 0.0).and_then(|p| p.slot(place)).map_or(0.0, |s| of(s).odds(odds, odds) - odds);
+    let odds = odds + foreign * others;
+    own.slots.get(&place.all_ages()).map_or(odds, |s| of(s).odds(odds, odds))
+}
+
+/// What a change is believed to look like before any was seen: logistic around the centre with one and a half times
+/// the scale, on the side it can go to; a count is geometric with the expected mean.
+fn prior_shares(shape: Shape, counted: bool) -> [f64; BINS] {
+    let zero = if counted { 0.0 } else { -shape.centre / shape.scale };
+    let below = |z: f64| {
+        if counted {
+            if z <= 0.5 { 0.0 } else { 1.0 - (-(z - 0.5) / shape.centre.max(1.0)).exp() }
+        } else {
+            1.0 / (1.0 + (-z * 1.2).exp())
+        }
+    };
+    let mut shares = [0.0; BINS];
+    for (i, share) in shares.iter_mut().enumerate() {
+        let (mut low, mut high) = (pool::edge(i), pool::edge(i + 1));
+        match shape.sign {
+            1 => (low, high) = (low.max(zero), high.max(zero)),
+            -1 => (low, high) = (low.min(zero), high.min(zero)),
+            _ => {}
+        }
+        *share = below(high) - below(low);
+    }
+    shares
+}
+
+/// Whether errors of this aggregate are counted off one by one.
+pub(crate) fn counted(aggregate: Aggregate, missing: f64) -> bool {
+    // Decided on the lower edge of the pool's size, so that a pool holds one kind only.
+    aggregate == Aggregate::Count && missing.max(1e-9).log2().floor().exp2() < MANY
+}
