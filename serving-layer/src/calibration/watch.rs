@@ -241,7 +241,7 @@ impl Watch {
 }
 
 fn foretell(due: &Due, seen: &Seen, learned: &Learned) -> Foretold {
-    let observation = learned.learner.observe(&seen.moment, &seen.readings, &seen.outlook);
+    let observation = learned.learner.observe(&due.stratum, &seen.moment, &seen.readings, &seen.outlook);
     let ask = learned.learner.settings().ask;
     let prediction = learned.learner.foretell(&due.stratum, &observation, &Aggregate::ALL, ask);
     Foretold {

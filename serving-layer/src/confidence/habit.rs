@@ -280,6 +280,11 @@ impl Habits {
         per_reading * curve.later(age)
     }
 
+    /// Whether a class was heard for less than a horizon: what is expected then is the prior's, and teaches nothing.
+    pub(crate) fn young(&self, class: ClassId) -> bool {
+        self.classes.get(&class).is_none_or(|c| between(c.since, c.latest) < self.age_of(class, 0.002))
+    }
+
     /// The age after which less than `share` of what changes a value still arrives, nanoseconds.
     pub(crate) fn age_of(&self, class: ClassId, share: f64) -> f64 {
         let known = self.classes.get(&class);

@@ -10,6 +10,10 @@ use super::age;
 
 /// Observations remembered per step.
 const MEMORY: f64 = 150.0;
+/// Readings per cell below which cells that are still empty, and not observed, would distort the steps.
+const MANY: f64 = 12.0;
+/// Observations of a weekday that the ladder of all days is worth.
+const WEEKDAY_PRIOR: f64 = 15.0;
 /// Observations before the ladder is believed at an age.
 const ENOUGH: f64 = 20.0;
 
@@ -68,7 +72,8 @@ impl Ladder {
     /// `None` where too little was seen.
     pub(crate) fn correction(&self, age: f64) -> Option<f64> {
         let k = age::bin(age);
-        let here = self.rungs.get(k).filter(|r| k > 0 && r.seen >= ENOUGH && r.from > 0.0)?;
+        let here =
+            self.rungs.get(k).filter(|r| k > 0 && r.seen >= ENOUGH && r.from > 0.0 && r.counted >= MANY * r.seen)?;
         let (mut whole, mut last) = (1.0, k);
         for (i, rung) in self.rungs.iter().enumerate().skip(k) {
             if rung.from <= 0.0 {
@@ -82,5 +87,36 @@ impl Ladder {
         }
         let missing = (here.counted * (whole - 1.0) - here.ahead).max(0.0);
         Some(((missing + 1.0) / (here.missing + 1.0)).clamp(0.05, 20.0)).filter(|c| c.is_finite())
+    }
+}
+
+/// Ladders of all days together, and of each weekday: what is reported by people or by batch follows the week.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Ladders {
+    all: Ladder,
+    weekdays: [Ladder; 7],
+}
+
+impl Ladders {
+    /// Takes an observation of a bucket that began on `weekday` into account.
+    pub(crate) fn observe(&mut self, weekday: usize, age: f64, n: f64, missing: f64, ahead: f64) {
+        self.all.observe(age, n, missing, ahead);
+        self.weekdays[weekday % 7].observe(age, n, missing, ahead);
+    }
+
+    /// Takes a step into account.
+    pub(crate) fn step(&mut self, weekday: usize, from: (f64, f64), to: (f64, f64)) {
+        self.all.step(from, to);
+        self.weekdays[weekday % 7].step(from, to);
+    }
+
+    /// The correction at an age, of the weekday as far as it is known.
+    pub(crate) fn correction(&self, weekday: usize, age: f64) -> Option<f64> {
+        let all = self.all.correction(age)?;
+        let day = &self.weekdays[weekday % 7];
+        let Some(own) = day.correction(age) else { return Some(all) };
+        let seen = day.rungs.get(age::bin(age)).map_or(0.0, |r| r.seen);
+        let weight = seen / (seen + WEEKDAY_PRIOR);
+        Some((all.ln() + weight * (own / all).ln()).exp())
     }
 }

@@ -151,7 +151,7 @@ impl Learner {
 
     /// The table of a stratum, or of the same class at the nearest width.
     fn table(&self, stratum: &Stratum) -> Option<&Table> {
-        self.tables.get(stratum).filter(|t| t.cells > 0).or_else(|| {
+        self.tables.get(stratum).filter(|t| t.cells > 0 || t.slow).or_else(|| {
             let apart = |s: &Stratum| (s.width.max(1) as f64 / stratum.width.max(1) as f64).ln().abs();
             let of_class = Stratum { class: stratum.class, width: i64::MIN, group: false };
             self.tables
@@ -164,9 +164,10 @@ impl Learner {
     }
 
     /// Keeps what is known of a cell now, to learn from it when it is final.
-    pub fn observe(&self, moment: &Moment, readings: &Readings, outlook: &Outlook) -> Observation {
+    pub fn observe(&self, stratum: &Stratum, moment: &Moment, readings: &Readings, outlook: &Outlook) -> Observation {
         let age = between(moment.bucket.end, moment.now);
-        Observation { features: Features::of(age, readings, outlook, None) }
+        let features = Features::of(age, weekday(moment.bucket.start), readings, outlook);
+        Observation { features: Features { young: self.habits.young(stratum.class), ..features } }
     }
 
     /// Foretells a cell.
@@ -178,7 +179,7 @@ impl Learner {
         outlook: &Outlook,
         ask: Ask,
     ) -> Prediction {
-        self.foretell(stratum, &self.observe(moment, readings, outlook), &Aggregate::ALL, ask)
+        self.foretell(stratum, &self.observe(stratum, moment, readings, outlook), &Aggregate::ALL, ask)
     }
 
     /// Foretells some aggregates of a cell from an observation; others are `None`.
@@ -215,14 +216,14 @@ impl Learner {
         let table = self.tables.entry(*stratum).or_default();
         table.slow = slow;
         let features = &observation.features;
-        let (o, ratio) = (&features.outlook, features.rate_ratio());
+        let (o, ratio) = (&features.outlook, features.rate_ratio(table.worth()));
         let raw = ratio * (table.silence.behind(features.age) * o.behind + o.future);
-        table.ladder.observe(features.age, features.n, raw, ratio * o.ahead);
+        table.ladder.observe(features.weekday, features.age, features.n, raw, ratio * o.ahead);
         if let Some(before) = before.map(|b| &b.features) {
             let o = &before.outlook;
             // One outage must not teach that every bucket misses as much.
-            let most = 1.2 * before.n + 3.0 * before.rate_ratio() * (o.behind + o.ahead + o.future) + 2.0;
-            table.ladder.step((before.age, before.n), (features.age, features.n.min(most)));
+            let most = 1.2 * before.n + 3.0 * before.rate_ratio(table.worth()) * (o.behind + o.ahead + o.future) + 2.0;
+            table.ladder.step(features.weekday, (before.age, before.n), (features.age, features.n.min(most)));
         }
     }
 
@@ -279,9 +280,18 @@ impl Learner {
             table.learn(Some(parent), place, aggregate.index(), &outcome);
             parent.learn(None, place, aggregate.index(), &outcome);
         }
-        count(&mut table, parent, features, finals, (place, missing, raw), stratum.group);
+        if !features.young {
+            count(&mut table, parent, features, finals, (place, missing, raw), stratum.group);
+        } else {
+            table.heard(place);
+        }
         self.tables.insert(*stratum, table);
     }
+}
+
+/// The weekday on which an instant falls, in universal time.
+fn weekday(instant: i64) -> usize {
+    (instant.div_euclid(DAY as i64)).rem_euclid(7) as usize
 }
 
 /// Where a cell stands, how many readings it misses, and how many of them are not ahead, by expectation alone.
@@ -290,10 +300,10 @@ impl Learner {
 fn situation(table: &Table, features: &Features) -> (Place, f64, f64) {
     let behind = table.silence.behind(features.age);
     let o = &features.outlook;
-    let ratio = features.rate_ratio();
+    let ratio = features.rate_ratio(table.worth());
     let (ahead, raw) = (o.ahead, behind * o.behind + o.future);
     let leads = ahead > raw;
-    let correction = table.correction(Place::of(features.age, 1.0, leads), features.age);
+    let correction = table.correction(Place::of(features.age, 1.0, leads), features.weekday, features.age);
     let missing = (ratio * (ahead + raw * correction)).clamp(0.0, 1e15);
     (Place::of(features.age, missing, leads), missing, ratio * raw)
 }
@@ -378,12 +388,13 @@ fn count(
         let off = ((late_mean - features.mean) / features.deviation).clamp(-5.0, 5.0);
         (off, came.min(10.0))
     });
-    let ahead = features.outlook.ahead * features.rate_ratio();
+    let ahead = features.outlook.ahead * features.rate_ratio(table.worth());
+    table.rate(features.outlook.expected(), total);
     table.count(place, (raw, ahead), missing, came, shift);
     parent.count(place, (raw, ahead), missing, came, shift);
     if !group {
         let o = &features.outlook;
-        let ratio = features.rate_ratio();
+        let ratio = features.rate_ratio(table.worth());
         let expected = (o.behind * ratio, o.due * ratio, o.due_late * ratio);
         table.silence.learn(o.silence, features.age, expected, came);
         parent.silence.learn(o.silence, features.age, expected, came);

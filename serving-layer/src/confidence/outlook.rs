@@ -97,10 +97,9 @@ impl Outlook {
         self.stepped += other.stepped;
     }
 
-    /// So many readings more are known to be missing.
-    pub fn expect_more(&mut self, readings: f64) {
-        self.behind += readings;
-        self.after += readings;
+    /// Readings expected of the whole bucket by habit alone.
+    pub(crate) fn expected(&self) -> f64 {
+        self.seen + self.behind + self.due + self.future
     }
 
     /// Of one series. `curve` is its lateness.

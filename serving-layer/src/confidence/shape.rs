@@ -15,6 +15,10 @@ use schemas::partial::{Aggregate, Quantile};
 pub(crate) struct Features {
     /// Nanoseconds since the bucket's end.
     pub(crate) age: f64,
+    /// The weekday on which its bucket began.
+    pub(crate) weekday: usize,
+    /// Whether it was made when its class was hardly known.
+    pub(crate) young: bool,
     pub(crate) n: f64,
     pub(crate) mean: f64,
     /// Deviation of one reading.
@@ -57,13 +61,13 @@ const RANK_VARIANCE: [f64; 4] = [1.571, 2.922, 4.466, 13.94];
 pub(crate) const MANY: f64 = 6.0;
 
 impl Features {
-    pub(crate) fn of(age: f64, readings: &Readings, outlook: &Outlook, usual: Option<f64>) -> Self {
+    pub(crate) fn of(age: f64, weekday: usize, readings: &Readings, outlook: &Outlook) -> Self {
         let n = readings.count as f64;
         let finite = |x: f64, other: f64| if x.is_finite() { x.clamp(-1e150, 1e150) } else { other };
         let mean = finite(readings.sum / n.max(1.0), 0.0);
         let step = (outlook.stepped > 0.0).then(|| (outlook.step_sq / outlook.stepped).sqrt());
         // A few readings tell little of their spread: shrunk to what is usual, worth two degrees of freedom.
-        let usual = usual.or(step).filter(|u| u.is_finite());
+        let usual = step.filter(|u| u.is_finite());
         let sample = finite(readings.variance, 0.0).max(0.0);
         let freedom = (n - 1.0).max(0.0);
         let variance = match usual {
@@ -74,6 +78,8 @@ impl Features {
         let deviation = finite(variance, 1e300).sqrt();
         Self {
             age,
+            weekday,
+            young: false,
             n,
             mean,
             deviation,
@@ -88,14 +94,15 @@ impl Features {
     /// The rate of this bucket over the usual one.
     ///
     /// Gamma-Poisson: the rate is known by `worth` readings and by the `n` counted where `seen` were expected
-    /// (posterior mean `(a + n) / (a + seen)` of the prior's rate).
-    pub(crate) fn rate_ratio(&self) -> f64 {
+    /// (posterior mean `(a + n) / (a + seen)` of the prior's rate). A cell exists only with its first reading, so that
+    /// what was expected is taken on that condition.
+    pub(crate) fn rate_ratio(&self, worth_max: f64) -> f64 {
         let o = &self.outlook;
         if o.members <= 0.0 {
             return 1.0;
         }
-        let worth = o.worth.max(0.5);
-        ((worth + self.n) / (worth + o.seen)).clamp(1e-3, 1e3)
+        let worth = o.worth.min(worth_max).max(0.5);
+        ((worth + self.n) / (worth + if self.n > 0.0 { at_least_one(o.seen) } else { o.seen })).clamp(1e-3, 1e3)
     }
 
     /// The shape of each aggregate's change, given how many readings are missing in expectation.
@@ -173,4 +180,9 @@ impl Features {
         let scale = if scale.is_finite() { scale.max(least) } else { 1e300 };
         Shape { same: same.clamp(0.0, 1.0), centre: if centre.is_finite() { centre } else { 0.0 }, scale, sign }
     }
+}
+
+/// The mean of a Poisson number with mean `m`, given that it is not zero: `m / (1 - e^-m)`.
+pub(crate) fn at_least_one(m: f64) -> f64 {
+    if m < 1e-6 { 1.0 } else { m / -(-m).exp_m1() }
 }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::age;
 use super::evidence::AGGREGATES;
-use super::ladder::Ladder;
+use super::ladder::Ladders;
 use super::pool::{self, BINS, Pool};
 use super::recal::{Recal, logit, sigmoid};
-use super::shape::{Lesson, MANY, Shape};
+use super::shape::{Lesson, MANY, Shape, at_least_one};
 use super::silence::Silence;
 use schemas::partial::Aggregate;
 
@@ -84,9 +84,11 @@ pub(crate) struct Table {
     #[serde(with = "super::pairs")]
     pools: BTreeMap<u8, Pools>,
     pub(crate) silence: Silence,
-    pub(crate) ladder: Ladder,
+    pub(crate) ladder: Ladders,
     /// Labels come so late that the ladder knows more.
     pub(crate) slow: bool,
+    /// Squared relative errors of the number of readings expected by habit, and how many.
+    rates: (f64, f64),
     /// Labelled cells, and when the last was.
     pub(crate) cells: u64,
     pub(crate) latest: i64,
@@ -118,11 +120,27 @@ impl Table {
     }
 
     /// The factor by which expected missing readings are corrected.
-    pub(crate) fn correction(&self, place: Place, age: f64) -> f64 {
-        if let Some(by_steps) = self.ladder.correction(age).filter(|_| self.slow) {
+    pub(crate) fn correction(&self, place: Place, weekday: usize, age: f64) -> f64 {
+        if let Some(by_steps) = self.ladder.correction(weekday, age).filter(|_| self.slow) {
             return by_steps;
         }
         self.slot(place).map_or(1.0, |s| ((s.came + 3.0) / (s.expected + 3.0)).clamp(0.05, 20.0))
+    }
+
+    /// Learns how far a bucket's readings were from those expected by habit.
+    pub(crate) fn rate(&mut self, expected: f64, total: f64) {
+        if expected > 0.0 && total >= 1.0 {
+            let expected = at_least_one(expected);
+            let keep = 1.0 - 1.0 / 500.0;
+            let off = (total / expected - 1.0).clamp(-2.0, 2.0);
+            self.rates = (self.rates.0 * keep + off * off - 1.0 / expected.max(1.0), self.rates.1 * keep + 1.0);
+        }
+    }
+
+    /// Readings that a habit is worth at most: of a Gamma distributed rate, the inverse of its squared variation.
+    pub(crate) fn worth(&self) -> f64 {
+        let variation = (self.rates.0 + 20.0 * 0.1) / (self.rates.1 + 20.0);
+        1.0 / variation.clamp(0.005, 2.0)
     }
 
     pub(crate) fn lesson(&self, place: Place) -> Lesson {
@@ -197,6 +215,12 @@ impl Table {
             adapt(&mut slot.tails[aggregate].0, outcome.missed.0);
             adapt(&mut slot.tails[aggregate].1, outcome.missed.1);
         }
+    }
+
+    /// Counts a label that taught nothing of how many readings come.
+    pub(crate) fn heard(&mut self, place: Place) {
+        let slot = self.slots.entry(place.slot).or_default();
+        slot.labels = slot.labels * 0.999 + 1.0;
     }
 
     /// Learns how many readings came after an observation of which `expected` were, and how they differed in value.

@@ -175,14 +175,12 @@ impl<'a> Assessor<'a> {
             let expected = Expected { class: metric.class, source: *source, tail: *tail, frontier: None };
             outlook.merge(&learner.outlook(&stratum, &moment, &expected));
         }
-        // What a view alone has not counted is known to be missing.
-        outlook.expect_more(all.pending as f64);
         let wanted: Vec<Aggregate> = values.iter().map(|value| value.aggregate).collect();
         let mut shown = [f64::NAN; AGGREGATES];
         for Value { aggregate, value, .. } in values.iter() {
             shown[aggregate.index()] = value.unwrap_or(f64::NAN);
         }
-        let observation = learner.observe(&moment, &summary(all, shown), &outlook);
+        let observation = learner.observe(&stratum, &moment, &summary(all, shown), &outlook);
         let told = learner.foretell(&stratum, &observation, &wanted, self.ask);
         let mut score: Option<f64> = None;
         for value in values {
@@ -193,10 +191,11 @@ impl<'a> Assessor<'a> {
             score = Some(score.map_or(forecast.score, |least| least.min(forecast.score)));
         }
         let score = score.unwrap_or_else(|| (-told.missing).exp().min(1.0 - 1.0 / SCORE_UNITS));
+        let kept = kept(all, told.missing, self.ask.eps);
         Assessed {
             state: State::Settling,
-            completeness: rounded_down(told.completeness, COMPLETENESS_UNITS),
-            confidence_score: Some(rounded_down(score, SCORE_UNITS)),
+            completeness: rounded_down(told.completeness * kept.completeness, COMPLETENESS_UNITS),
+            confidence_score: Some(rounded_down(score * kept.score, SCORE_UNITS)),
             calibrated: told.calibrated,
         }
     }
@@ -215,6 +214,20 @@ fn settled(metric: Metric, all: &CellPoint, values: &mut [Value]) -> Assessed {
         confidence_score: Some(rounded_down(stays.min(1.0 - 1.0 / SCORE_UNITS), SCORE_UNITS)),
         calibrated,
     }
+}
+
+/// What remains of completeness and score where readings are known that the asked view has not counted.
+struct Kept {
+    completeness: f64,
+    score: f64,
+}
+
+/// Of readings in any order, so large a share of the extremes is among the first so many; other values change as surely.
+fn kept(all: &CellPoint, missing: f64, epsilon: f64) -> Kept {
+    let (counted, pending) = (all.partial.count as f64, all.pending as f64);
+    let expected = counted + missing;
+    let share = counted / (counted + pending);
+    Kept { completeness: expected / (expected + pending), score: if 1.0 - share <= epsilon { 1.0 } else { share } }
 }
 
 fn finite(low: f64, high: f64) -> Option<Interval> {
