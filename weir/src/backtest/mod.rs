@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let svg = diagram::draw(&told.scores, args.level);
         std::fs::write(path, svg).with_context(|| format!("can't write {}", path.display()))?;
     }
-    print!("{}", report::summary(&readings, told.young));
+    print!("{}", report::summary(&readings, told.young, told.early));
     print!("{}", report::table(&told.scores, &told.baseline));
     Ok(ExitCode::SUCCESS)
 }
@@ -147,8 +147,10 @@ struct Told<'a> {
     scores: Scores,
     baseline: Baseline,
     samples: Option<Samples>,
-    /// Predictions that can't be scored: the file ends before their buckets are final.
+    /// Buckets that can't be scored: the file ends before they are final.
     young: u64,
+    /// Buckets that were asked for before anything was learned that stands behind the answer, which said so.
+    early: u64,
     failed: Option<anyhow::Error>,
 }
 
@@ -164,6 +166,7 @@ impl<'a> Told<'a> {
             baseline: Baseline::default(),
             samples,
             young: 0,
+            early: 0,
             failed: None,
         })
     }
@@ -177,6 +180,10 @@ impl<'a> Told<'a> {
         let is_final = sample.bucket.end.saturating_add(sample.horizon) <= self.readings.last_arrival;
         if !is_final {
             self.young += 1;
+            return;
+        }
+        if !sample.prediction.calibrated {
+            self.early += 1;
             return;
         }
         for aggregate in &self.wanted {

@@ -1,7 +1,5 @@
 //! The tables that a backtest prints.
 
-use std::fmt::Write as _;
-
 use schemas::partial::Aggregate;
 use schemas::time::{DAY, HOUR, MINUTE, SECOND};
 use serving_layer::confidence::{Score, Scores};
@@ -25,14 +23,16 @@ const COLUMNS: [&str; 12] = [
     "completeness_bias",
 ];
 
-/// What was replayed.
-pub(super) fn summary(readings: &Readings, young: u64) -> String {
-    let mut text = String::new();
+/// What was replayed, and what of the answers is not in the tables.
+pub(super) fn summary(readings: &Readings, young: u64, early: u64) -> String {
     let rows = grouped(readings.rows.len() as u64);
     let metrics = readings.names.classes().count();
-    // Writing to a text can't fail.
-    let _ = writeln!(text, "{rows} readings of {metrics} metrics; {} answers too young to be scored", grouped(young));
-    text
+    format!(
+        "{rows} readings of {metrics} metrics. Not scored: {} answers that said they were not calibrated yet, {} about buckets \
+         that were not final when the readings ended\n\n",
+        grouped(early),
+        grouped(young)
+    )
 }
 
 /// Each aggregate at each age, and over all ages.
