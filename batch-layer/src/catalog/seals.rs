@@ -103,7 +103,8 @@ impl Catalog {
 /// there says nothing: who made it may have been killed before the first was set.)
 pub(super) async fn open(pool: &SqlitePool) -> Result<()> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await.attempt("begin a catalog transaction")?;
-    let seals: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM seals").fetch_one(&mut *tx).await.attempt("read seals")?;
+    let seals: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM seals").fetch_one(&mut *tx).await.attempt("read seals")?;
     if seals > 0 {
         return check(&mut tx).await;
     }
