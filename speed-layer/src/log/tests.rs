@@ -26,7 +26,7 @@ impl Clock for Tick {
 }
 
 #[derive(Default, Clone)]
-struct Seen(Arc<Mutex<Vec<LogPosition>>>);
+pub(super) struct Seen(Arc<Mutex<Vec<LogPosition>>>);
 
 impl Sink for Seen {
     fn apply(&mut self, first: LogPosition, frames: Vec<Frame>) {
@@ -35,25 +35,28 @@ impl Sink for Seen {
     }
 }
 
-fn frame(n: i64) -> Frame {
+pub(super) fn frame(n: i64) -> Frame {
     let batch = Batch { definitions: vec![], series: vec![SeriesId(1)], times: vec![n], values: vec![n as f64] };
     Frame { arrival: ArrivalTime(n), batch }
+}
+
+pub(super) fn components() -> Components {
+    Components {
+        clock: Arc::new(Tick),
+        metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
+        gaps: Arc::new(NoGaps),
+        room: Arc::new(Room::new(0, Vec::new())),
+    }
 }
 
 fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
     let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
     let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
-    let components = Components {
-        clock: Arc::new(Tick),
-        metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
-        gaps: Arc::new(NoGaps),
-        room: Arc::new(Room::new(0, Vec::new())),
-    };
-    let (log, thread) = spawn(settings, replayed, Seen::default(), components).expect("starts");
+    let (log, thread) = spawn(settings, replayed, Seen::default(), components()).expect("starts");
     (log, thread, times)
 }
 
-fn read(dir: &Path, start: LogPosition) -> Result<(Replayed, Vec<i64>), Error> {
+pub(super) fn read(dir: &Path, start: LogPosition) -> Result<(Replayed, Vec<i64>), Error> {
     let mut times = Vec::new();
     let replayed = replay(dir, start, |_, frame| {
         times.push(frame.batch.times[0]);
