@@ -12,6 +12,7 @@ use tests::disks::{FileSystem, text};
 use tests::load::{Sent, check};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of};
+use tests::skipped;
 
 const BATCH: i64 = 2000;
 /// Whatever takes longer never comes.
@@ -74,7 +75,7 @@ fn readings_are_refused_before_the_disk_is_full() {
     let (dir, series) = (scratch(), Series::default());
     let disk = match FileSystem::in_memory(32, 10_000, dir.path()) {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("SKIPPED: no disk was filled: {reason}"),
+        Err(reason) => return skipped(format_args!("no disk was filled: {reason}")),
     };
     let data = disk.point.join("data");
     let server = Server::start(&data, &settings("12MiB")).expect("starts");
@@ -111,7 +112,7 @@ enum Filler {
 fn fill_to_the_brim(disk: Result<FileSystem, String>, filler: Filler) {
     let disk = match disk {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("SKIPPED: no disk was filled: {reason}"),
+        Err(reason) => return skipped(format_args!("no disk was filled: {reason}")),
     };
     let (data, series) = (disk.point.join("data"), Series::default());
     let server = Server::start(&data, &settings("0")).expect("starts");

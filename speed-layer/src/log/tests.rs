@@ -50,7 +50,15 @@ pub(super) fn components() -> Components {
 }
 
 fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
-    let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
+    start_behind(dir, LogPosition::START, segment_bytes)
+}
+
+fn start_behind(
+    dir: &Path,
+    position: LogPosition,
+    segment_bytes: u64,
+) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
+    let (replayed, times) = read(dir, position).expect("a sound log");
     let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
     let (log, thread) = spawn(settings, replayed, Seen::default(), components()).expect("starts");
     (log, thread, times)
@@ -172,4 +180,34 @@ fn a_missing_segment_is_noticed() {
     let (dir, files) = written(100, 1 << 10);
     std::fs::remove_file(&files[2]).expect("deletable");
     assert!(matches!(read(dir.path(), LogPosition::START), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_first_page_that_a_power_cut_kept_from_the_disk_is_a_torn_tail() {
+    let (dir, files) = written(200, 1 << 16);
+    let whole = std::fs::read(&files[0]).expect("readable");
+    let mut torn = vec![0; whole.len()];
+    // The rest of a first group that has several pages.
+    torn[4096..6000].fill(7);
+    std::fs::write(&files[0], &torn).expect("writable");
+    assert_eq!(read(dir.path(), LogPosition::START).expect("nothing was durable").1, [0; 0]);
+    torn[100] = 7;
+    std::fs::write(&files[0], &torn).expect("writable");
+    assert!(read(dir.path(), LogPosition::START).is_err(), "pages are written whole");
+    let mut blank = whole;
+    blank[..4096].fill(0);
+    std::fs::write(&files[0], &blank).expect("writable");
+    assert!(read(dir.path(), LogPosition::START).is_err(), "groups that follow state that it was durable");
+}
+
+#[test]
+fn a_log_that_ends_before_history_goes_on_behind_it() {
+    let (dir, files) = written(3, 1 << 12);
+    // With an interval, a power cut may take frames from the log that history has.
+    let (log, thread, times) = start_behind(dir.path(), LogPosition(5), 1 << 12);
+    assert_eq!((times, files[0].exists()), (vec![], false));
+    assert_eq!(append(&log, 6), LogPosition(6));
+    drop(log);
+    thread.join().expect("no panic");
+    assert_eq!(read(dir.path(), LogPosition(5)).expect("sound").1, [6]);
 }

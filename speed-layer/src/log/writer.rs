@@ -145,7 +145,8 @@ struct Unsynced {
 
 impl<S: Sink> Writer<S> {
     /// A writer behind what was replayed, all of which is durable then.
-    fn open(settings: LogSettings, replayed: Replayed, sink: S, components: Components) -> Result<Self> {
+    fn open(settings: LogSettings, mut replayed: Replayed, sink: S, components: Components) -> Result<Self> {
+        drop_what_history_outran(&mut replayed)?;
         sync_last(&settings.dir, &replayed)?;
         let writer = Self {
             next: replayed.last.next(),
@@ -388,6 +389,19 @@ impl<S: Sink> Writer<S> {
 type Check = fn(&Room, &Path, u64) -> Result<()>;
 
 type Waiting = (LogPosition, oneshot::Sender<()>);
+
+/// With an interval, history may have frames that a power cut took from the log. It has the rest of the log, too, which goes:
+/// no segment may follow that does not begin where the one before ends.
+fn drop_what_history_outran(replayed: &mut Replayed) -> Result<()> {
+    if replayed.segments.last().is_none_or(|(_, last)| *last >= replayed.last) {
+        return Ok(());
+    }
+    tracing::warn!(position = replayed.last.0, "the log ends before history does; it goes on behind it");
+    for (path, _) in replayed.segments.drain(..) {
+        std::fs::remove_file(&path).map_err(|e| Error::io(format!("can't delete {}", path.display()), e))?;
+    }
+    Ok(())
+}
 
 /// Syncs the last segment of the life before: what was killed may not have done so, and the next segment will state that all
 /// that was replayed is durable.
