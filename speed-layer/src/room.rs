@@ -104,6 +104,11 @@ impl Room {
         self.reserve == 0 || free.bytes.saturating_sub(bytes) >= self.reserve && free.files >= FILES_RESERVE
     }
 
+    /// Whether so many bytes may be written to any of the disks, as they are now, without taking from what is kept free.
+    pub fn spares(&self, bytes: u64) -> bool {
+        self.places.iter().filter_map(|place| free_at(place)).all(|free| self.holds(free, bytes))
+    }
+
     /// Bytes that are kept free.
     pub fn reserve(&self) -> u64 {
         self.reserve
@@ -157,6 +162,7 @@ mod tests {
         assert!(little.check().is_ok() && little.free().is_some_and(|free| free > 1));
         assert!(matches!(much.check(), Err(Error::Full)) && much.is_short());
         assert!(matches!(much.check_for(dir.path(), 1), Err(Error::Full)));
+        assert!(little.spares(1) && !little.spares(u64::MAX) && !much.spares(0));
     }
 
     #[test]
