@@ -211,3 +211,25 @@ fn a_log_that_ends_before_history_goes_on_behind_it() {
     thread.join().expect("no panic");
     assert_eq!(read(dir.path(), LogPosition(5)).expect("sound").1, [6]);
 }
+
+#[test]
+fn segments_that_do_not_tell_their_length_are_read_and_followed() {
+    let (dir, files) = written(200, 1 << 12);
+    for path in &files {
+        let mut bytes = std::fs::read(path).expect("readable");
+        if bytes.iter().all(|b| *b == 0) {
+            continue;
+        }
+        // As they were written before headers told it.
+        bytes[44..52].fill(0);
+        let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
+        bytes[60..64].copy_from_slice(&crc);
+        std::fs::write(path, &bytes).expect("writable");
+    }
+    let (log, thread, times) = start(dir.path(), 1 << 12);
+    assert_eq!(times, (1..=200).collect::<Vec<i64>>());
+    assert_eq!(append(&log, 201), LogPosition(201));
+    drop(log);
+    thread.join().expect("no panic");
+    assert_eq!(read(dir.path(), LogPosition(199)).expect("sound").1, [200, 201]);
+}
