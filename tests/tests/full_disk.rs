@@ -101,7 +101,9 @@ fn readings_are_refused_before_the_disk_is_full() {
     assert!(status["shed"]["disk_full"].as_u64().is_some_and(|n| n > 0), "{status}");
     let counted = |line: &str| line.starts_with("weir_speed_readings_refused_total{reason=\"disk_full\"}");
     assert!(get(&server, "/metrics").lines().any(counted));
-    // All else goes on: history takes what memory holds, and a job that would take the room for that waits.
+    // Somebody else takes of what is kept free. All else goes on: history takes what memory holds, and a job that would
+    // take the room for that waits.
+    disk.fill(7 << 20);
     let waiting = queue_recompute(&server);
     let reserved = |job: &Value| job["error"].as_str().is_some_and(|why| why.contains("disk_reserve"));
     wait_for(&server, &waiting, |job| job["state"] == "queued" && reserved(job));
