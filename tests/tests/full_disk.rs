@@ -48,6 +48,19 @@ fn recompute(server: &Server) {
     wait_for(server, &job, |job| job["state"] == "succeeded");
 }
 
+/// Waits until history has all; the log's segments go then, too.
+fn wait_for_flush(server: &Server) {
+    let begun = Instant::now();
+    loop {
+        let status: Value = serde_json::from_str(&get(server, "/v1/status")).expect("JSON");
+        if status["flushed_position"] == status["position"] {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Flushes and queues a recompute; tells its number.
 fn queue_recompute(server: &Server) -> Value {
     let job = Client::new().post(format!("{}/v1/jobs", server.url)).json(&json!({ "kind": "recompute" })).send();
@@ -103,6 +116,7 @@ fn readings_are_refused_before_the_disk_is_full() {
     assert!(get(&server, "/metrics").lines().any(counted));
     // Somebody else takes of what is kept free. All else goes on: history takes what memory holds, and a job that would
     // take the room for that waits.
+    wait_for_flush(&server);
     disk.fill(7 << 20);
     let waiting = queue_recompute(&server);
     let reserved = |job: &Value| job["error"].as_str().is_some_and(|why| why.contains("disk_reserve"));
@@ -110,8 +124,7 @@ fn readings_are_refused_before_the_disk_is_full() {
     let postponed = "weir_batch_jobs_total{kind=\"recompute\",outcome=\"postponed\"}";
     assert!(get(&server, "/metrics").contains(postponed));
     check(&server, &series, 0);
-    let flushed: Value = serde_json::from_str(&get(&server, "/v1/status")).expect("JSON");
-    assert_eq!(flushed["flushed_position"], flushed["position"]);
+    wait_for_flush(&server);
     std::fs::remove_file(filler).expect("deleted");
     send_until(false, &server, &series);
     wait_for(&server, &waiting, |job| job["state"] == "succeeded");
