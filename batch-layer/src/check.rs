@@ -84,7 +84,7 @@ impl BatchLayer {
             progress(i + 1, objects.len());
         }
         let known: BTreeSet<&str> = objects.iter().map(|(object, _)| object.path.as_str()).collect();
-        let stored = self.inner.objects.list().await?.into_iter().map(|(path, _)| path);
+        let stored = self.inner.objects.list().await?.into_iter().map(|listed| listed.path);
         let left_behind = stored.filter(|path| !known.contains(path.as_str())).collect();
         findings.extend(self.check_epochs().await?);
         findings.extend(self.check_views());

@@ -88,6 +88,7 @@ impl BatchLayer {
         };
         let (bytes, bounds) =
             tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a file", e))??;
+        self.check_reserve(bytes.len() as u64)?;
         let part = partition.map_or_else(|| MIXED.to_owned(), partition_label);
         let object = self.inner.objects.put(ObjectKind::Readings, &part, bounds.positions.1, bytes).await?;
         Ok((partition, bounds.file(object)))

@@ -5,7 +5,7 @@
 //! After a commit that failed nobody knows whether it took place, and after one that succeeded its version may not have
 //! loaded: no other change begins before memory follows what the catalog holds ([`Turn`]).
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use datafusion::execution::TaskContext;
@@ -26,6 +26,7 @@ use crate::claim::claim;
 use crate::error::{Error, Result};
 use crate::history::{Objects, read_cells, read_series};
 use crate::metrics::Metrics;
+use crate::reserve::Reserve;
 use crate::runner::install_default_schedules;
 use crate::scrub::Scrub;
 use crate::settings::Settings;
@@ -74,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) components: Components,
     version: RwLock<Arc<HistoryVersion>>,
     adopter: OnceLock<Arc<dyn Adopter>>,
+    /// Where nobody knows of one, jobs write as they like.
+    pub(crate) reserve: OnceLock<Arc<dyn Reserve>>,
     /// Held from the first file written to the version adopted. `true`: what was committed last, or was tried to, is not
     /// adopted.
     committing: Mutex<bool>,
@@ -82,6 +85,10 @@ pub(crate) struct Inner {
     pub(crate) views: ViewCache,
     /// Wakes the runner.
     pub(crate) wake: Notify,
+    /// Held while a job runs.
+    pub(crate) working: Mutex<()>,
+    /// Orphans are not looked for before; nanoseconds.
+    pub(crate) orphans_at: AtomicI64,
     /// A job ended, and the catalog could not be told.
     pub(crate) untold: AtomicBool,
     pub(crate) scrub: Scrub,
@@ -94,7 +101,7 @@ pub struct BatchLayer {
 }
 
 /// The right to change history: one at a time.
-type Turn<'a> = MutexGuard<'a, bool>;
+pub(crate) type Turn<'a> = MutexGuard<'a, bool>;
 
 /// Where the base resolution of a data directory is kept.
 const BASE_KEY: &str = "base_resolution_ns";
@@ -135,7 +142,10 @@ impl BatchLayer {
             views: ViewCache::new(settings.cached_cells),
             version: RwLock::new(Arc::clone(&version)),
             adopter: OnceLock::new(),
+            reserve: OnceLock::new(),
             wake: Notify::new(),
+            working: Mutex::default(),
+            orphans_at: AtomicI64::new(i64::MIN),
             untold: AtomicBool::new(false),
             scrub: Scrub::default(),
             committing: Mutex::default(),
@@ -154,6 +164,12 @@ impl BatchLayer {
     pub fn connect(&self, adopter: Arc<dyn Adopter>) {
         // A second adopter would never hear of the versions before it: the first stays.
         let _ = self.inner.adopter.set(adopter);
+    }
+
+    /// Names what jobs must not write into; once.
+    pub fn keep_free(&self, reserve: Arc<dyn Reserve>) {
+        // As above.
+        let _ = self.inner.reserve.set(reserve);
     }
 
     /// The catalog.
@@ -294,7 +310,7 @@ impl BatchLayer {
     }
 
     /// Waits until nobody else changes history, and until memory follows what the catalog holds.
-    async fn turn(&self) -> Result<Turn<'_>> {
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>> {
         let mut turn = self.inner.committing.lock().await;
         if *turn {
             self.follow(&mut turn).await?;

@@ -57,7 +57,7 @@ async fn recount(
         }
     }
     let cells_of = |(id, mut part): (SeriesId, SeriesEpoch)| {
-        part.tidy();
+        part.tidy(base);
         let stored = |cell: &schemas::cells::Cell| StoredCell { series: id, cell: cell.clone(), disordered: true };
         part.cells().iter().map(stored).collect::<Vec<_>>()
     };

@@ -60,12 +60,14 @@ pub struct Metrics {
     pub generation: Gauge,
     /// Partitions touched by readings that their views have not counted.
     pub dirty_partitions: Gauge,
-    /// Jobs ended, by kind and outcome.
+    /// Attempts at jobs that ended, by kind and outcome; postponed ones wait for room on the disk.
     pub jobs: Family<JobLabels, Counter>,
     /// Readings read by recomputes and audits.
     pub rows_read: Counter,
     /// Objects deleted because nothing needs them.
     pub objects_deleted: Counter,
+    /// Objects deleted that the catalog never named.
+    pub orphans_deleted: Counter,
     /// What went wrong between here and the store.
     pub store_faults: StoreFaults,
     /// Flushes, compactions and recomputes refused because the ledger does not add up, by equation.
@@ -97,13 +99,15 @@ impl Metrics {
             "Partitions with readings after their cut",
             metrics.dirty_partitions.clone(),
         );
-        batch.register("jobs", "Jobs ended, by kind and outcome", metrics.jobs.clone());
+        batch.register("jobs", "Attempts at jobs that ended, by kind and outcome", metrics.jobs.clone());
         batch.register("rows_read", "Readings read by recomputes and audits", metrics.rows_read.clone());
         batch.register(
             "objects_deleted",
             "Objects deleted because nothing needs them",
             metrics.objects_deleted.clone(),
         );
+        let orphans = "Objects deleted that no commit ever named";
+        batch.register("orphans_deleted", orphans, metrics.orphans_deleted.clone());
         let faults = "Attempts at requests to the store that went wrong, by reason; most are made again";
         batch.register("store_faults", faults, metrics.store_faults.0.clone());
         let refusals = "Flushes, compactions and recomputes refused because the ledger does not add up";

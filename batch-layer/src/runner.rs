@@ -28,10 +28,13 @@ use crate::layer::{BatchLayer, load_series};
 use crate::mend::is_lost;
 use crate::metrics::JobLabels;
 use crate::recompute::{Counted, Difference, Recomputed, compare, fold, recompute};
+use crate::reserve::is_reserved;
 use crate::schedule::next_after;
 
 /// A job that failed is tried this often, after a second, two, four.
 const RETRY: RetryPolicy = RetryPolicy { attempts_max: 4, delay_ns: 1_000_000_000, delay_max_ns: 60_000_000_000 };
+/// A job that would write into what is kept free on the disk looks again after this.
+const WAIT_FOR_ROOM_NS: i64 = 10_000_000_000;
 /// Most differences that one partition writes to the reconciliation table.
 const DIFFERENCES_MAX: usize = 200;
 /// Progress is written to the catalog at most once per this many rows.
@@ -43,6 +46,7 @@ impl BatchLayer {
     /// # Errors
     /// The catalog fails. A job's own failure is kept with the job.
     pub async fn run_next(&self) -> Result<Option<i64>> {
+        let _working = self.inner.working.lock().await;
         let now = self.inner.components.clock.now();
         // Jobs run one at a time: where the catalog was not told how the last one ended, none that it takes for running does.
         if self.inner.untold.swap(true, Ordering::AcqRel) {
@@ -53,6 +57,11 @@ impl BatchLayer {
             return Ok(None);
         };
         let outcome = self.run(&job).await;
+        if let Err(error) = &outcome
+            && is_reserved(error)
+        {
+            return self.postpone(&job, error).await.map(Some);
+        }
         if let Err(error) = &outcome {
             tracing::warn!(job = job.id, kind = job.kind.name(), %error, "job ended without success");
         }
@@ -67,12 +76,30 @@ impl BatchLayer {
         let now = self.inner.components.clock.now();
         let state = self.inner.catalog.finish(job.id, now, end, retry).await?;
         self.inner.untold.store(false, Ordering::Release);
-        let labels = JobLabels { kind: job.kind.name(), outcome: state.name() };
-        self.inner.components.metrics.jobs.get_or_create(&labels).inc();
+        self.count_job(&job, state.name());
         Ok(Some(job.id))
     }
 
+    /// Has a job wait for room on the disk; returns its number.
+    async fn postpone(&self, job: &JobRow, error: &Error) -> Result<i64> {
+        tracing::warn!(job = job.id, kind = job.kind.name(), %error, "a job waits for room on the disk");
+        let now = self.inner.components.clock.now();
+        let until = ArrivalTime(now.0.saturating_add(WAIT_FOR_ROOM_NS));
+        self.inner.catalog.postpone(job.id, now, until, describe(error)).await?;
+        self.inner.untold.store(false, Ordering::Release);
+        self.count_job(job, "postponed");
+        Ok(job.id)
+    }
+
+    fn count_job(&self, job: &JobRow, outcome: &'static str) {
+        let labels = JobLabels { kind: job.kind.name(), outcome };
+        self.inner.components.metrics.jobs.get_or_create(&labels).inc();
+    }
+
     async fn run(&self, job: &JobRow) -> Result<()> {
+        if job.kind != JobKind::Audit {
+            self.check_reserve(0)?;
+        }
         let selector = job.selector.as_deref().map(str::parse::<Selector>).transpose()?;
         let version = self.version();
         let partitions = self.selected(&version, job.range, selector.as_ref()).await?;
@@ -240,6 +267,7 @@ impl BatchLayer {
             let encode = move || encode_cells(&cells).map(|bytes| (bytes, keep.then(|| cells.into_tables())));
             let (bytes, tables) =
                 tokio::task::spawn_blocking(encode).await.map_err(|e| Error::unavailable("encode a view", e))??;
+            self.check_reserve(bytes.len() as u64)?;
             let label = partition_label(partition.span);
             let object = self.inner.objects.put(ObjectKind::View, &label, version.flushed, bytes).await?;
             if let Some(tables) = tables {
@@ -377,7 +405,8 @@ impl BatchLayer {
                 }
                 self.queue_due().await?;
                 while self.run_next().await?.is_some() {}
-                self.collect_garbage().await
+                self.collect_garbage().await?;
+                self.collect_orphans().await
             };
             let worked = worked.await;
             stumbled = worked.is_err();

@@ -36,6 +36,18 @@ pub fn object_path(kind: ObjectKind, part: &str, position: LogPosition, content_
     format!("{}/part={part}/{:016}-{content_hash:016x}.parquet", kind.name(), position.0)
 }
 
+/// The log position in the path of an object; `None` of a path that [`object_path`] never makes.
+pub fn position_of(path: &str) -> Option<LogPosition> {
+    let kinds =
+        [ObjectKind::Readings, ObjectKind::Quarantine, ObjectKind::Partials, ObjectKind::View, ObjectKind::Series];
+    let [kind, part, name] = path.split('/').collect::<Vec<_>>()[..] else { return None };
+    let (position, hash) = name.strip_suffix(".parquet")?.split_once('-')?;
+    let ours = kinds.iter().any(|k| k.name() == kind) && part.starts_with("part=");
+    let digits = position.len() == 16 && position.bytes().all(|b| b.is_ascii_digit());
+    let hexadecimal = hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    (ours && digits && hexadecimal).then(|| position.parse().map(LogPosition).ok()).flatten()
+}
+
 /// The label of a partition: `2013-03` for a month, `2013-03-01` for a day, `2013-03-01T07` for an hour.
 pub fn partition_label(span: TimeRange) -> String {
     let text = crate::time::format_rfc3339(span.start.0);
@@ -70,5 +82,18 @@ mod tests {
             object_path(ObjectKind::View, "2013-03", LogPosition(7), 255),
             "views/part=2013-03/0000000000000007-00000000000000ff.parquet"
         );
+    }
+
+    #[test]
+    fn the_position_is_read_out_of_a_path() {
+        let path = object_path(ObjectKind::Readings, MIXED, LogPosition(17), u64::MAX);
+        assert_eq!(position_of(&path), Some(LogPosition(17)));
+        for foreign in
+            ["claim", "readings/part=a/17-ff.parquet", "notes/part=a/0000000000000017-00000000000000ff.parquet"]
+        {
+            assert_eq!(position_of(foreign), None, "{foreign}");
+        }
+        assert_eq!(position_of(&format!("{path}.bak")), None);
+        assert_eq!(position_of(&path.replace("part=", "")), None);
     }
 }

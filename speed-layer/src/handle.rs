@@ -343,8 +343,7 @@ impl SpeedLayer {
     /// Looks how much room there is on the disks; ingest stops where too little is left. It may block.
     pub fn look_at_disks(&self) {
         self.components.room.look();
-        let free = self.components.room.free().and_then(|free| i64::try_from(free).ok());
-        self.shared.metrics.disk_free.set(free.unwrap_or(i64::MAX));
+        self.shared.metrics.disk_free.set(self.components.room.free());
     }
 
     /// The disks that data lies on.

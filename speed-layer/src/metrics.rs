@@ -1,6 +1,10 @@
 //! Counters of the speed layer: one struct of handles, passed in.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -30,6 +34,35 @@ pub struct Equation {
     pub equation: &'static str,
 }
 
+/// A gauge that is left out while nobody knows its value.
+#[derive(Debug, Clone, Default)]
+pub struct Known(Arc<Mutex<Option<u64>>>);
+
+impl Known {
+    /// What is known now.
+    pub fn set(&self, value: Option<u64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+
+    fn get(&self) -> Option<u64> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EncodeMetric for Known {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.get().map_or(Ok(()), |value| encoder.encode_gauge(&value))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.get().is_none()
+    }
+}
+
 /// Handles of all counters.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -54,7 +87,7 @@ pub struct Metrics {
     /// Failed writes or syncs of the log.
     pub log_failures: Counter,
     /// Bytes free on the fullest disk.
-    pub disk_free: Gauge,
+    pub disk_free: Known,
     /// Readings in memory.
     pub hot_readings: Gauge,
     /// Series known.
@@ -87,7 +120,7 @@ impl Metrics {
             frames: Counter::default(),
             sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             log_failures: Counter::default(),
-            disk_free: Gauge::default(),
+            disk_free: Known::default(),
             hot_readings: Gauge::default(),
             series: Gauge::default(),
             epochs: Gauge::default(),
@@ -153,5 +186,26 @@ impl Metrics {
         if n > 0 {
             self.refused.get_or_create(&Reason { reason }).inc_by(n);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_knows_is_not_told() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let told = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).expect("encodes");
+            text.lines().filter(|line| line.contains("disk_free")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(told(), [""; 0]);
+        metrics.disk_free.set(Some(7));
+        assert_eq!(told().last().map(String::as_str), Some("weir_speed_disk_free_bytes 7"));
+        metrics.disk_free.set(None);
+        assert_eq!(told(), [""; 0]);
     }
 }

@@ -20,6 +20,8 @@ pub struct Room {
     /// Bytes free on the fullest of them, when they were last looked at.
     free: AtomicU64,
     short: AtomicBool,
+    /// Bytes of the file that new readings needed last and there was no room for; 0 where there was.
+    wanting: AtomicU64,
 }
 
 /// What is free on a disk. A disk that does not count files has room for any number.
@@ -32,7 +34,8 @@ struct Free {
 impl Room {
     /// Keeps `reserve` bytes free on the disks of these places, which need not exist yet.
     pub fn new(reserve: u64, places: Vec<PathBuf>) -> Self {
-        let room = Self { reserve, places, free: AtomicU64::new(u64::MAX), short: AtomicBool::new(false) };
+        let (free, short, wanting) = (AtomicU64::new(u64::MAX), AtomicBool::new(false), AtomicU64::new(0));
+        let room = Self { reserve, places, free, short, wanting };
         room.look();
         room
     }
@@ -54,6 +57,10 @@ impl Room {
                 tracing::info!(free, files, reserve, "the disk has room again: readings are taken");
             }
         }
+        // Nobody may come for long who would try again.
+        if self.holds(all, self.wanting.load(Ordering::Relaxed)) {
+            self.tell_wanting(0);
+        }
     }
 
     /// Whether readings may come, as of the last look.
@@ -64,17 +71,42 @@ impl Room {
         if self.short.load(Ordering::Relaxed) { Err(Error::Full) } else { Ok(()) }
     }
 
-    /// Whether a file of so many bytes may be made in `dir` for the sake of new readings.
+    /// Whether a file of so many bytes may be made in `dir` for the sake of readings that may come.
+    ///
+    /// # Errors
+    /// It would take what is kept free.
+    pub(crate) fn check_ahead(&self, dir: &Path, bytes: u64) -> Result<()> {
+        if free_at(dir).is_none_or(|free| self.holds(free, bytes)) { Ok(()) } else { Err(Error::Full) }
+    }
+
+    /// The same for the sake of readings that have come and are refused otherwise: that is told.
     ///
     /// # Errors
     /// It would take what is kept free.
     pub(crate) fn check_for(&self, dir: &Path, bytes: u64) -> Result<()> {
-        if free_at(dir).is_none_or(|free| self.holds(free, bytes)) { Ok(()) } else { Err(Error::Full) }
+        let checked = self.check_ahead(dir, bytes);
+        self.tell_wanting(if checked.is_ok() { 0 } else { bytes });
+        checked
+    }
+
+    fn tell_wanting(&self, bytes: u64) {
+        let before = self.wanting.swap(bytes, Ordering::Relaxed);
+        let reserve = self.reserve;
+        if before == 0 && bytes > 0 {
+            tracing::error!(bytes, reserve, "the log has no room beside what is kept free: readings are refused");
+        } else if before > 0 && bytes == 0 {
+            tracing::info!(bytes = before, reserve, "the log has room again: readings are taken");
+        }
     }
 
     fn holds(&self, free: Free, bytes: u64) -> bool {
         // No reserve at all means that nobody wants to be refused before the disk itself refuses.
         self.reserve == 0 || free.bytes.saturating_sub(bytes) >= self.reserve && free.files >= FILES_RESERVE
+    }
+
+    /// Whether so many bytes may be written to any of the disks, as they are now, without taking from what is kept free.
+    pub fn spares(&self, bytes: u64) -> bool {
+        self.places.iter().filter_map(|place| free_at(place)).all(|free| self.holds(free, bytes))
     }
 
     /// Bytes that are kept free.
@@ -87,9 +119,9 @@ impl Room {
         Some(self.free.load(Ordering::Relaxed)).filter(|free| *free != u64::MAX)
     }
 
-    /// Whether readings are refused, as of the last look.
+    /// Whether readings are refused, as of the last look or the last that needed a new file.
     pub fn is_short(&self) -> bool {
-        self.short.load(Ordering::Relaxed)
+        self.short.load(Ordering::Relaxed) || self.wanting.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -130,5 +162,22 @@ mod tests {
         assert!(little.check().is_ok() && little.free().is_some_and(|free| free > 1));
         assert!(matches!(much.check(), Err(Error::Full)) && much.is_short());
         assert!(matches!(much.check_for(dir.path(), 1), Err(Error::Full)));
+        assert!(little.spares(1) && !little.spares(u64::MAX) && !much.spares(0));
+    }
+
+    #[test]
+    fn a_file_that_there_is_no_room_for_is_told_until_there_is() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let room = Room::new(1, vec![dir.path().to_owned()]);
+        assert!(room.check_ahead(dir.path(), u64::MAX).is_err() && !room.is_short(), "nobody is refused yet");
+        assert!(room.check_for(dir.path(), u64::MAX).is_err() && room.is_short());
+        assert!(room.check().is_ok(), "the next one tries again");
+        room.look();
+        assert!(room.is_short(), "there is no more room than before");
+        assert!(room.check_for(dir.path(), 1).is_ok() && !room.is_short());
+        // What was needed fits by now, and nobody came to see it.
+        room.tell_wanting(1);
+        room.look();
+        assert!(!room.is_short());
     }
 }

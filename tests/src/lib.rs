@@ -15,3 +15,6 @@ pub mod parts;
 pub mod proxy;
 pub mod s3;
 pub mod server;
+mod skip;
+
+pub use skip::skipped;

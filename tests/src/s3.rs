@@ -21,7 +21,7 @@ impl S3 {
     pub fn start() -> Option<Self> {
         let server = target().join("s3-venv/bin/moto_server");
         if !server.exists() {
-            println!("SKIPPED: {} does not exist (tests/install.sh installs it)", server.display());
+            super::skip::skipped(format_args!("{} does not exist (tests/install.sh installs it)", server.display()));
             return None;
         }
         let mut command = Command::new(server);

@@ -4,9 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 /// The binary beside the running test.
 ///
@@ -25,6 +26,8 @@ pub struct Server {
     child: Child,
     /// What it wrote to stderr so far.
     log: Arc<Mutex<String>>,
+    /// Who reads that.
+    reader: Option<JoinHandle<()>>,
     /// `http://127.0.0.1:port`, or `https` where it speaks TLS.
     pub url: String,
 }
@@ -101,12 +104,12 @@ impl Server {
         // Read to the end, so that a full pipe never stops the server.
         let log = Arc::new(Mutex::new(String::new()));
         let lines = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 lines.lock().unwrap_or_else(PoisonError::into_inner).extend([line.as_str(), "\n"]);
             }
         });
-        let mut server = Self { child, log, url };
+        let mut server = Self { child, log, reader: Some(reader), url };
         server.wait_ready(client)?;
         Ok(server)
     }
@@ -139,13 +142,23 @@ impl Server {
     ///
     /// # Errors
     /// It does not stop within 15 s.
-    pub fn stop(mut self) -> anyhow::Result<Option<i32>> {
+    pub fn stop(self) -> anyhow::Result<Option<i32>> {
+        self.stop_and_tell().map(|(code, _)| code)
+    }
+
+    /// The same; returns all that it wrote to stderr, too.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub fn stop_and_tell(mut self) -> anyhow::Result<(Option<i32>, String)> {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
         let deadline = Instant::now() + Duration::from_secs(15);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
-                return Ok(status.code());
+                let read = self.reader.take().is_none_or(|reader| reader.join().is_ok());
+                ensure!(read, "its words could not be read");
+                return Ok((status.code(), self.log()));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -4,6 +4,7 @@
 //!
 //! It needs root, nbdkit with its Python plugin, nbdfuse and loop devices; without them it says so and checks nothing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
@@ -12,6 +13,7 @@ use tests::disks::FileSystem;
 use tests::load::{Sent, check, request_recompute};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of};
+use tests::skipped;
 
 const SIZE_MIB: u64 = 64;
 const BATCH: i64 = 200;
@@ -35,25 +37,58 @@ type Series = [Sent; 2];
 /// What was acknowledged of each series at a moment.
 type Promise = (u64, [i64; 2]);
 
-/// Loads a server on such a disk; what was promised when, and when the load began and ended.
+/// Loads servers on such a disk, one after the other; what was promised when, and when the load began and ended.
 fn load(disk: &BlockDisk, series: &Series) -> (Vec<Promise>, (u64, u64)) {
-    let (client, from) = (Client::new(), disk.moment());
-    let server = Server::start(&disk.point.join("data"), &SETTINGS).expect("starts");
-    let (begun, mut promises) = (Instant::now(), Vec::new());
+    let (from, mut promises) = (disk.moment(), Vec::new());
+    load_and_kill(disk, series, &SETTINGS, LOADED / 2, |_, promise| promises.push(promise));
+    // Nothing is promised but what a restart has found: from then on it is durable, though this life never synced it.
+    let lazy = [&SETTINGS[..], &["--durability", "interval:1h"]].concat();
+    load_and_kill(disk, series, &lazy, LOADED / 6, |_, _| {});
     let mut recomputed = false;
+    load_and_kill(disk, series, &SETTINGS, LOADED / 2, |url, promise| {
+        promises.push(promise);
+        if !std::mem::replace(&mut recomputed, true) {
+            request_recompute(url);
+        }
+    });
+    (promises, (from, disk.moment()))
+}
+
+/// Loads one; what is acknowledged by then is told again and again.
+fn load_and_kill(
+    disk: &BlockDisk,
+    series: &Series,
+    settings: &[&str],
+    time: Duration,
+    mut tell: impl FnMut(&str, Promise),
+) {
+    let client = Client::new();
+    let server = Server::start(&disk.point.join("data"), settings).expect("starts");
+    let begun = Instant::now();
     for round in 0.. {
         let status = series[round % 2].send(&client, &server.url, round % 2, BATCH).expect("the server lives");
         assert!(status.is_success(), "{status}");
-        promises.push((disk.moment(), [series[0].acked(), series[1].acked()]));
-        if begun.elapsed() > LOADED / 2 && !std::mem::replace(&mut recomputed, true) {
-            request_recompute(&server.url);
-        }
-        if begun.elapsed() > LOADED {
+        tell(&server.url, (disk.moment(), [series[0].acked(), series[1].acked()]));
+        if begun.elapsed() > time {
             break;
         }
     }
     server.kill().expect("killed");
-    (promises, (from, disk.moment()))
+}
+
+/// What is kept is there after a restart, and it goes on from there.
+fn survives(data: &Path, kept: &Series, seen: usize) {
+    let server = Server::start(data, &SETTINGS).unwrap_or_else(|error| panic!("it starts: {error:#}"));
+    check(&server, kept, seen);
+    for (i, sent) in kept.iter().enumerate() {
+        let status = sent.send(&Client::new(), &server.url, i, BATCH).expect("the server lives");
+        assert!(status.is_success(), "{status}");
+    }
+    server.kill().expect("killed");
+    let server = Server::start(data, &SETTINGS).unwrap_or_else(|error| panic!("it starts again: {error:#}"));
+    check(&server, kept, seen);
+    server.kill().expect("killed");
+    assert_eq!(faults_of(data, &[]), [""; 0]);
 }
 
 #[test]
@@ -63,7 +98,7 @@ fn what_was_acknowledged_survives_any_part_of_what_was_not_flushed() {
     let (promises, moments, written) = {
         let disk = match BlockDisk::make(SIZE_MIB, dir.path()) {
             Ok(disk) => disk,
-            Err(reason) => return eprintln!("SKIPPED: no state of a disk was made: {reason}"),
+            Err(reason) => return skipped(format_args!("no state of a disk was made: {reason}")),
         };
         let (promises, moments) = load(&disk, &series);
         (promises, moments, disk.written())
@@ -73,11 +108,8 @@ fn what_was_acknowledged_survives_any_part_of_what_was_not_flushed() {
         let mut left = FileSystem::of_image(image, dir.path()).expect("its journal makes it whole");
         let promised = promises.iter().rev().find(|(when, _)| *when <= moment).map_or([0, 0], |(_, acked)| *acked);
         let kept = [series[0].promised(promised[0]), series[1].promised(promised[1])];
-        let data = left.point.join("data");
-        let server = Server::start(&data, &SETTINGS).unwrap_or_else(|error| panic!("cut at {moment}: {error:#}"));
-        check(&server, &kept, seen);
-        server.kill().expect("killed");
-        assert_eq!(faults_of(&data, &[]), [""; 0], "cut at {moment}");
+        eprintln!("cut at {moment}");
+        survives(&left.point.join("data"), &kept, seen);
         left.unmount();
         seen += 1;
     });

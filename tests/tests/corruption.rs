@@ -292,6 +292,12 @@ async fn the_check_names_what_is_damaged_and_says_what_to_do() {
         let name = place.strip_prefix("history/").unwrap_or(&place);
         assert!(code == Some(1) && told.contains(name) && told.contains("advice: "), "{place}: {code:?} {told}");
     }
+    // An object that is not there.
+    let copy = data.copy();
+    let object = &objects_of(data.path()).await[0].object;
+    std::fs::remove_file(copy.path().join("history").join(&object.path)).expect("removed");
+    let (code, told) = check(copy.path());
+    assert!(code == Some(1) && told.contains(&object.path) && told.contains("advice: "), "{code:?} {told}");
     // A bit of a cell that SQLite has no way to find wrong.
     let copy = data.copy();
     let mut bytes = whole_catalog(copy.path()).await;

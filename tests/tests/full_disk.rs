@@ -12,6 +12,7 @@ use tests::disks::{FileSystem, text};
 use tests::load::{Sent, check};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of};
+use tests::skipped;
 
 const BATCH: i64 = 2000;
 /// Whatever takes longer never comes.
@@ -43,13 +44,37 @@ fn get(server: &Server, path: &str) -> String {
 
 /// A recompute, which flushes first, succeeds.
 fn recompute(server: &Server) {
-    let (client, begun) = (Client::new(), Instant::now());
-    let job = client.post(format!("{}/v1/jobs", server.url)).json(&json!({ "kind": "recompute" })).send();
-    let job: Value = job.and_then(|answer| answer.error_for_status()?.json()).expect("queued");
+    let job = queue_recompute(server);
+    wait_for(server, &job, |job| job["state"] == "succeeded");
+}
+
+/// Waits until history has all; the log's segments go then, too.
+fn wait_for_flush(server: &Server) {
+    let begun = Instant::now();
     loop {
-        let job: Value = serde_json::from_str(&get(server, &format!("/v1/jobs/{}", job["id"]))).expect("JSON");
+        let status: Value = serde_json::from_str(&get(server, "/v1/status")).expect("JSON");
+        if status["flushed_position"] == status["position"] {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{status}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Flushes and queues a recompute; tells its number.
+fn queue_recompute(server: &Server) -> Value {
+    let job = Client::new().post(format!("{}/v1/jobs", server.url)).json(&json!({ "kind": "recompute" })).send();
+    let job: Value = job.and_then(|answer| answer.error_for_status()?.json()).expect("queued");
+    job["id"].clone()
+}
+
+/// Waits until it is so with an unfinished job.
+fn wait_for(server: &Server, job: &Value, is_so: impl Fn(&Value) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let job: Value = serde_json::from_str(&get(server, &format!("/v1/jobs/{job}"))).expect("JSON");
         match job["state"].as_str() {
-            Some("succeeded") => return,
+            _ if is_so(&job) => return,
             Some("queued" | "running") if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(20)),
             _ => panic!("{job}"),
         }
@@ -74,7 +99,7 @@ fn readings_are_refused_before_the_disk_is_full() {
     let (dir, series) = (scratch(), Series::default());
     let disk = match FileSystem::in_memory(32, 10_000, dir.path()) {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("SKIPPED: no disk was filled: {reason}"),
+        Err(reason) => return skipped(format_args!("no disk was filled: {reason}")),
     };
     let data = disk.point.join("data");
     let server = Server::start(&data, &settings("12MiB")).expect("starts");
@@ -89,13 +114,20 @@ fn readings_are_refused_before_the_disk_is_full() {
     assert!(status["shed"]["disk_full"].as_u64().is_some_and(|n| n > 0), "{status}");
     let counted = |line: &str| line.starts_with("weir_speed_readings_refused_total{reason=\"disk_full\"}");
     assert!(get(&server, "/metrics").lines().any(counted));
-    // All else goes on.
-    recompute(&server);
+    // Somebody else takes of what is kept free. All else goes on: history takes what memory holds, and a job that would
+    // take the room for that waits.
+    wait_for_flush(&server);
+    disk.fill(7 << 20);
+    let waiting = queue_recompute(&server);
+    let reserved = |job: &Value| job["error"].as_str().is_some_and(|why| why.contains("disk_reserve"));
+    wait_for(&server, &waiting, |job| job["state"] == "queued" && reserved(job));
+    let postponed = "weir_batch_jobs_total{kind=\"recompute\",outcome=\"postponed\"}";
+    assert!(get(&server, "/metrics").contains(postponed));
     check(&server, &series, 0);
-    let flushed: Value = serde_json::from_str(&get(&server, "/v1/status")).expect("JSON");
-    assert_eq!(flushed["flushed_position"], flushed["position"]);
+    wait_for_flush(&server);
     std::fs::remove_file(filler).expect("deleted");
     send_until(false, &server, &series);
+    wait_for(&server, &waiting, |job| job["state"] == "succeeded");
     check(&server, &series, 0);
     restart_and_check(server, &data, &series);
 }
@@ -111,7 +143,7 @@ enum Filler {
 fn fill_to_the_brim(disk: Result<FileSystem, String>, filler: Filler) {
     let disk = match disk {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("SKIPPED: no disk was filled: {reason}"),
+        Err(reason) => return skipped(format_args!("no disk was filled: {reason}")),
     };
     let (data, series) = (disk.point.join("data"), Series::default());
     let server = Server::start(&data, &settings("0")).expect("starts");

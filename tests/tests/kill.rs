@@ -11,6 +11,7 @@ use tests::calls::{Calls, Fault};
 use tests::load::{Sent, check, found, request_recompute};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of, serve};
+use tests::skipped;
 
 const CONNECTIONS: usize = 4;
 /// Kills of one restart after the other.
@@ -77,7 +78,7 @@ fn a_restart_may_be_killed_again_and_again() {
     let dir = scratch();
     let calls = match Calls::build(dir.path()) {
         Ok(calls) => calls,
-        Err(reason) => return eprintln!("SKIPPED: no restart was killed: {reason}"),
+        Err(reason) => return skipped(format_args!("no restart was killed: {reason}")),
     };
     let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
     let mut random = fastrand::Rng::with_seed(7);

@@ -11,6 +11,7 @@ use tests::disks::{FileSystem, run, text};
 use tests::load::{Sent, check, request_recompute};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of};
+use tests::skipped;
 
 const CONNECTIONS: usize = 4;
 /// XFS makes no smaller file system.
@@ -30,7 +31,7 @@ fn cut_power_again_and_again(kind: &str, lost: Lost) {
     let made = run("xfs_io", &["-V"]).and_then(|()| FileSystem::in_file(kind, SIZE_MIB, dir.path()));
     let mut disk = match made {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("SKIPPED: no power was cut on {kind}: {reason}"),
+        Err(reason) => return skipped(format_args!("no power was cut on {kind}: {reason}")),
     };
     let cycles = std::env::var("WEIR_POWER_CYCLES").ok().and_then(|v| v.parse().ok()).unwrap_or(50);
     let history = disk.point.join("history");

@@ -13,13 +13,14 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tests::parts::scratch;
 use tests::server::{Server, binary};
+use tests::skipped;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 
 fn data(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
     if !path.exists() {
-        eprintln!("SKIPPED: {} does not exist", path.display());
+        skipped(format_args!("{} does not exist", path.display()));
     }
     path.exists().then_some(path)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use batch_layer::catalog::{JobKind, NewJob};
 use schemas::time::{DAY, HOUR, SECOND, parse_rfc3339};
@@ -147,5 +147,52 @@ async fn what_is_compacted_away_or_deleted_meanwhile_is_no_damage() {
     scrubbing.abort();
     assert!(scrubbing.await.expect_err("it was told to end").is_cancelled(), "no pass found damage");
     assert!(engine.serving.batch.scrub_status().passes > 5);
+    engine.abandon().await;
+}
+
+/// Lets a file look as if it had been written long ago.
+fn age(path: &Path) {
+    let file = std::fs::File::options().write(true).open(path).expect("there");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("changed");
+}
+
+#[tokio::test]
+async fn what_no_commit_ever_named_goes_when_it_is_old() {
+    let data = Data::make().await;
+    let (copy, clock) = (data.copy(), clock());
+    let engine = open_at(copy.path(), Arc::clone(&clock)).await.expect("opens");
+    let (batch, history) = (&engine.serving.batch, copy.path().join("history"));
+    let objects = batch.catalog().all_objects().await.expect("lists");
+    objects.iter().for_each(|(object, _)| age(&history.join(&object.path)));
+    let plant = |path: &str| {
+        let path = history.join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(&path, "left behind").expect("written");
+        age(&path);
+        path
+    };
+    let ahead = batch.version().flushed.0 + 1;
+    let orphan = plant("views/part=2013-03/0000000000000001-00000000000000ff.parquet");
+    let stays = [
+        plant(&format!("readings/part=2013-03/{ahead:016}-00000000000000ff.parquet")),
+        plant("readings/part=2013-03/notes.parquet"),
+        plant("notes.txt"),
+    ];
+    let young = plant("readings/part=2013-03/0000000000000001-00000000000000ff.parquet");
+    let now = SystemTime::UNIX_EPOCH + Duration::from_nanos(clock.now().0 as u64);
+    std::fs::File::options().write(true).open(&young).and_then(|file| file.set_modified(now)).expect("changed");
+    batch.catalog().hold("a backup", clock.now(), Duration::from_secs(60)).await.expect("holds");
+    assert_eq!(batch.collect_orphans().await.expect("looks"), 0, "somebody copies history");
+    batch.catalog().let_go("a backup").await.expect("lets go");
+    assert_eq!(batch.collect_orphans().await.expect("collects"), 1);
+    assert!(!orphan.exists() && young.exists() && stays.iter().all(|path| path.exists()));
+    // Not looked for again at once; a day later the young one is old.
+    age(&plant("views/part=2013-03/0000000000000001-00000000000000ff.parquet"));
+    assert_eq!(batch.collect_orphans().await.expect("looks"), 0);
+    clock.advance(25 * HOUR);
+    assert_eq!(batch.collect_orphans().await.expect("collects"), 2);
+    let checked = batch.check(|_, _| {}).await.expect("checks");
+    assert_eq!((checked.findings, checked.left_behind.len()), (vec![], stays.len()));
+    check_answers(&engine, &data).await;
     engine.abandon().await;
 }

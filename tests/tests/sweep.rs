@@ -14,6 +14,7 @@ use tests::life::{Gone, Met, SETTINGS, live};
 use tests::load::{Sent, check};
 use tests::parts::scratch;
 use tests::server::{Server, faults_of, serve};
+use tests::skipped;
 
 /// Lives at once; they mostly wait.
 const AT_ONCE: usize = 4;
@@ -43,12 +44,29 @@ fn fallible_life(calls: &Calls, dir: &Path, fault: Fault, series: &Series) -> (V
                     server.kill().expect("killed");
                     Some(met)
                 }
-                (Ok(met), _) => server.stop().is_ok_and(|code| code == Some(0)).then_some(met),
-                (Err(Gone), _) => None,
+                (Ok(met), _) => stop(server, fault).then_some(met),
+                (Err(Gone), _) => {
+                    assert!(fault.kills(), "{fault:?} ended it: {told}");
+                    None
+                }
             }
         }
     };
     (Calls::made(&log), met)
+}
+
+/// Stops it; says whether it came so far. A call that fails is no reason not to.
+fn stop(server: Server, fault: Fault) -> bool {
+    match server.stop_and_tell() {
+        Ok((Some(0), told)) => {
+            assert!(!told.contains("panicked"), "{told}");
+            true
+        }
+        ended => {
+            assert!(fault.kills(), "{fault:?} kept it from stopping: {ended:?}");
+            false
+        }
+    }
 }
 
 /// One fault, then restarts without any.
@@ -120,7 +138,7 @@ fn what_was_acknowledged_survives_a_fault_at_any_call() {
     let tools = scratch();
     let calls = match Calls::build(tools.path()) {
         Ok(calls) => calls,
-        Err(reason) => return eprintln!("SKIPPED: no call failed: {reason}"),
+        Err(reason) => return skipped(format_args!("no call failed: {reason}")),
     };
     let dir = scratch();
     let (made, met) = fallible_life(&calls, dir.path(), Fault::None, &Series::default());

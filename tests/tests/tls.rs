@@ -23,7 +23,7 @@ struct Certificates(TempDir);
 impl Certificates {
     fn new() -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
-            println!("SKIPPED: there is no openssl (tests/install.sh)");
+            tests::skipped("there is no openssl (tests/install.sh)");
             return None;
         }
         let certificates = Self(scratch());

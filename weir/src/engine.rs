@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use async_trait::async_trait;
 use batch_layer::store::Store;
-use batch_layer::{Adopter, BatchLayer};
+use batch_layer::{Adopter, BatchLayer, Reserve};
 use prometheus_client::registry::Registry;
 use schemas::epoch::{Epoch, Sealed};
 use schemas::gap::{GapHook, NoGaps};
@@ -111,6 +111,16 @@ impl Adopter for Adopting {
     }
 }
 
+/// Tells jobs of the batch layer what is kept free on the disks.
+#[derive(Debug)]
+struct KeptFree(Arc<Room>);
+
+impl Reserve for KeptFree {
+    fn spares(&self, bytes: u64) -> bool {
+        self.0.spares(bytes)
+    }
+}
+
 /// All layers over one data directory.
 #[derive(Debug)]
 pub struct Engine {
@@ -163,7 +173,7 @@ impl Engine {
             clock: Arc::clone(&components.clock),
             metrics: speed_layer::Metrics::new(&mut registry),
             gaps: components.gaps,
-            room,
+            room: Arc::clone(&room),
         };
         let recovered = Recovered {
             version: opened.version,
@@ -175,6 +185,7 @@ impl Engine {
         let speed = tokio::task::spawn_blocking(open).await?.context("can't open the log")?;
         let batch = opened.layer;
         batch.connect(Arc::new(Adopting(speed.clone())));
+        batch.keep_free(Arc::new(KeptFree(room)));
         let sink = Arc::new(Flusher(batch.clone()));
         let serving = Serving::new(speed, batch, sink, components.clock, settings.serving);
         registry.register_collector(Box::new(Gauges::new(Arc::clone(&serving.calibration))));

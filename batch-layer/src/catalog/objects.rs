@@ -2,11 +2,14 @@
 //!
 //! Owns adding, superseding and listing. Does not own deletion (garbage) or who refers to an object.
 
+use std::collections::BTreeSet;
+
 use schemas::paths::ObjectKind;
 use schemas::time::ArrivalTime;
 use schemas::view::ObjectRef;
 use sqlx::sqlite::SqliteConnection;
 
+use super::copy::is_held;
 use super::rows::{Columns, bytes_of_sums, stored};
 use super::{Attempt, Catalog};
 use crate::error::{Error, Result};
@@ -29,6 +32,23 @@ impl Catalog {
                 Ok((columns.object()?, kind_of(&columns.get::<String>()?)?))
             })
             .collect()
+    }
+}
+
+impl Catalog {
+    /// The path of every object that the catalog knows, those that are being deleted too; `None` while somebody copies
+    /// history.
+    ///
+    /// # Errors
+    /// The catalog can't be read.
+    pub async fn paths_unless_held(&self, now: ArrivalTime) -> Result<Option<BTreeSet<String>>> {
+        let mut tx = self.snapshot().await?;
+        if is_held(&mut tx, now).await? {
+            return Ok(None);
+        }
+        let paths: Vec<String> =
+            sqlx::query_scalar("SELECT path FROM objects").fetch_all(&mut *tx).await.attempt("list objects")?;
+        Ok(Some(paths.into_iter().collect()))
     }
 }
 

@@ -154,6 +154,26 @@ impl Catalog {
         Ok(state)
     }
 
+    /// Ends the attempt at a running job that could not begin yet: it waits until then, and the attempt does not count.
+    /// Where somebody asked for it, it is cancelled instead.
+    ///
+    /// # Errors
+    /// There is no such job; or the catalog can't be written or is corrupt.
+    pub async fn postpone(&self, id: i64, now: ArrivalTime, until: ArrivalTime, reason: String) -> Result<()> {
+        let mut tx = self.begin().await?;
+        if cancel_requested_in(&mut tx, id).await? {
+            end(&mut tx, id, JobState::Cancelled, now, Some(reason)).await?;
+        } else {
+            requeue(&mut tx, id, until, Some(reason)).await?;
+            sqlx::query("UPDATE jobs SET attempts = attempts - 1 WHERE id = $1")
+                .bind(id)
+                .execute(&mut *tx)
+                .await
+                .attempt("postpone a job")?;
+        }
+        tx.commit().await.attempt("postpone a job")
+    }
+
     /// Cancels a queued job, or asks a running one to stop.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(crate) mod testing;
 pub mod write;
 
 pub use merge::{merged, merged_plan};
-pub use objects::Objects;
+pub use objects::{Listed, Objects};
 pub use pieces::CellPieces;
 pub use read::{read_cells, read_series, scan};
 pub use selection::{Selection, SeriesSet};

@@ -23,9 +23,9 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use schemas::LogPosition;
 use schemas::paths::{ObjectKind, object_path};
 use schemas::view::{BLOCK_BYTES, ObjectRef};
+use schemas::{ArrivalTime, LogPosition};
 use twox_hash::XxHash3_64;
 
 use crate::claim::CLAIM;
@@ -38,6 +38,17 @@ const READS: usize = 3;
 const FOOTERS_BYTES: usize = 64 << 20;
 /// Bytes read at the end of a file to get its footer in one go; most footers are smaller.
 const FOOTER_HINT: usize = 64 << 10;
+
+/// An object that is in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its path.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, as the store says.
+    pub modified: ArrivalTime,
+}
 
 /// Puts, gets and verifies objects of one store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -190,13 +201,18 @@ impl Objects {
         }
     }
 
-    /// Paths and lengths of all objects, in no particular order.
+    /// All objects, in no particular order.
     ///
     /// # Errors
     /// The store fails.
-    pub async fn list(&self) -> Result<Vec<(String, u64)>> {
-        let listed = self.store.list(None).map_ok(|meta| (meta.location.to_string(), meta.size));
-        let objects = listed.try_filter(|(path, _)| std::future::ready(path != CLAIM));
+    pub async fn list(&self) -> Result<Vec<Listed>> {
+        let listed = self.store.list(None).map_ok(|meta| Listed {
+            path: meta.location.to_string(),
+            bytes: meta.size,
+            // Of an object from beyond the reach of nanoseconds nobody knows the age.
+            modified: ArrivalTime(meta.last_modified.timestamp_nanos_opt().unwrap_or(i64::MAX)),
+        });
+        let objects = listed.try_filter(|listed| std::future::ready(listed.path != CLAIM));
         objects.try_collect().await.map_err(|e| Error::unavailable("list objects", e))
     }
 

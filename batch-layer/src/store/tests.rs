@@ -135,6 +135,9 @@ async fn the_durable_directory_keeps_the_contract() {
 #[path = "../../../tests/src/s3.rs"]
 #[expect(dead_code, unreachable_pub, reason = "it belongs to the end-to-end tests, which use the rest")]
 mod server;
+#[path = "../../../tests/src/skip.rs"]
+#[expect(unreachable_pub, reason = "as above")]
+mod skip;
 
 fn bucket(server: &server::S3, url: &str) -> Store {
     let builder = object_store::aws::AmazonS3Builder::new()

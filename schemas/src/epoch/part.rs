@@ -49,12 +49,20 @@ pub struct SeriesEpoch {
     late: BTreeMap<(i64, u32), (f64, u32)>,
     /// Partials of the readings of this epoch that are not repeated, each identity once, sorted by bucket.
     cells: Vec<Cell>,
-    /// Cells that belong far before the end of `cells` and were not yet put there: one by one that would move all behind
-    /// them each time. Only between [`Self::put`] and [`Self::tidy`].
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 24 in each part of a million series")]
-    aside: Option<Box<BTreeMap<i64, Partial>>>,
+    /// What [`Self::put`] leaves to [`Self::tidy`]; `None` otherwise. Boxed: there are parts of a million series.
+    aside: Option<Box<Aside>>,
     /// `None` where nothing was counted before: mostly.
     overlaps: Option<Box<Overlaps>>,
+}
+
+/// Changes of cells that are made all at once, as each alone would take long.
+#[derive(Debug, Clone, Default)]
+struct Aside {
+    /// Cells that belong far before the end of `SeriesEpoch::cells`, which hold none of these buckets: one by one that would
+    /// move all behind them each time.
+    cells: BTreeMap<i64, Partial>,
+    /// Starts of buckets whose cells are made anew: each takes all readings of its bucket.
+    anew: BTreeSet<i64>,
 }
 
 /// What of a part of a series was, or may have been, counted before.
@@ -111,7 +119,7 @@ impl SeriesEpoch {
     /// Counts a reading of frame `frame`.
     pub fn insert(&mut self, time: i64, value: f64, frame: u32, base: Resolution, arrival: Arrival) {
         self.put(time, value, frame, base, arrival);
-        self.tidy();
+        self.tidy(base);
     }
 
     /// The same, where others follow: cells and disordered buckets are told after [`Self::tidy`].
@@ -122,8 +130,8 @@ impl SeriesEpoch {
             self.run.push(reading);
             return self.count(bucket, time, value);
         }
-        if self.insert_old(reading) {
-            return self.count_again(time, bucket, base, arrival);
+        if let Some(before) = self.insert_old(reading) {
+            return self.count_again(reading, before, bucket, arrival);
         }
         match arrival {
             Arrival::Repeated => {
@@ -138,9 +146,11 @@ impl SeriesEpoch {
     }
 
     /// Puts cells and disordered buckets in order.
-    pub fn tidy(&mut self) {
+    pub fn tidy(&mut self, base: Resolution) {
         if let Some(aside) = self.aside.take() {
-            self.cells.extend(aside.into_iter().map(|(bucket, partial)| Cell { bucket, partial }));
+            let Aside { mut cells, anew } = *aside;
+            anew.into_iter().for_each(|bucket| self.recount(bucket, base, &mut cells));
+            self.cells.extend(cells.into_iter().map(|(bucket, partial)| Cell { bucket, partial }));
             // Two sorted runs, which this merges.
             self.cells.sort_by_key(|cell| cell.bucket);
         }
@@ -149,8 +159,9 @@ impl SeriesEpoch {
         }
     }
 
-    /// Counts an identity that this epoch holds already.
-    fn count_again(&mut self, time: i64, bucket: i64, base: Resolution, arrival: Arrival) {
+    /// Counts an identity that this epoch holds already, last with the value `before`.
+    fn count_again(&mut self, reading: HotReading, before: f64, bucket: i64, arrival: Arrival) {
+        let HotReading { time, value, .. } = reading;
         if let Some(overlaps) = &mut self.overlaps
             && overlaps.repeated.contains(&time)
         {
@@ -160,8 +171,12 @@ impl SeriesEpoch {
             // It no longer says what was counted before, as far as anyone knows.
             overlaps.repeated.remove(&time);
             overlaps.correct(bucket);
+        } else if before.to_bits() == value.to_bits() {
+            // The cell counts just that.
+            return;
         }
-        self.recount(bucket, base);
+        // A correction can't be subtracted from extremes.
+        self.aside.get_or_insert_default().anew.insert(bucket);
     }
 
     fn overlaps_mut(&mut self) -> &mut Overlaps {
@@ -176,18 +191,18 @@ impl SeriesEpoch {
         }
     }
 
-    /// Keeps a reading that is not the newest; says whether its identity was here before.
-    fn insert_old(&mut self, reading: HotReading) -> bool {
+    /// Keeps a reading that is not the newest; tells its last value where its identity was here before.
+    fn insert_old(&mut self, reading: HotReading) -> Option<f64> {
         let at = self.place_in_run(reading.time);
-        let in_run = self.run.get(at).is_some_and(|r| r.time == reading.time);
-        let known = in_run || self.is_late(reading.time);
-        if !known && self.run.len() - at <= NEARLY {
+        let in_run = self.run.get(at).filter(|r| r.time == reading.time).map(|r| r.value);
+        let before = self.late_value(reading.time).or(in_run);
+        if before.is_none() && self.run.len() - at <= NEARLY {
             self.run.insert(at, reading);
-            return false;
+            return None;
         }
         let order = u32::try_from(self.late.len()).expect("an epoch is sealed long before 2^32 readings");
         self.late.insert((reading.time, order), (reading.value, reading.frame));
-        known
+        before
     }
 
     /// The number of readings of the run before `time`. Looks near the end first: what was overtaken just now belongs
@@ -202,16 +217,16 @@ impl SeriesEpoch {
         }
     }
 
-    fn is_late(&self, time: i64) -> bool {
-        !self.late.is_empty() && self.late.range((time, 0)..=(time, u32::MAX)).next().is_some()
+    /// The value of the last of the late arrivals of this event time.
+    fn late_value(&self, time: i64) -> Option<f64> {
+        let (_, (value, _)) = self.late.range((time, 0)..=(time, u32::MAX)).next_back()?;
+        Some(*value)
     }
 
     /// The value of the last arrival of this event time among the hot readings.
     pub fn value_at(&self, time: i64) -> Option<f64> {
-        if let Some((_, (value, _))) = self.late.range((time, 0)..=(time, u32::MAX)).next_back() {
-            return Some(*value);
-        }
-        self.run.binary_search_by_key(&time, |r| r.time).ok().map(|at| self.run[at].value)
+        let in_run = || self.run.binary_search_by_key(&time, |r| r.time).ok().map(|at| self.run[at].value);
+        self.late_value(time).or_else(in_run)
     }
 
     fn count(&mut self, bucket: i64, time: i64, value: f64) {
@@ -228,19 +243,19 @@ impl SeriesEpoch {
 
     /// Counts a reading whose bucket is not among the cells and belongs before the `i`-th.
     fn count_between(&mut self, i: usize, bucket: i64, time: i64, value: f64) {
-        if self.aside.is_none() && self.cells.len() - i <= NEARLY {
+        if self.aside.as_ref().is_none_or(|aside| aside.cells.is_empty()) && self.cells.len() - i <= NEARLY {
             return self.cells.insert(i, Cell { bucket, partial: Partial::of(time, value) });
         }
-        let aside = self.aside.get_or_insert_default();
+        let aside = &mut self.aside.get_or_insert_default().cells;
         aside.entry(bucket).and_modify(|p| p.update(time, value)).or_insert_with(|| Partial::of(time, value));
     }
 
-    /// A correction can't be subtracted from extremes: the cell is made anew from this epoch's own readings.
-    fn recount(&mut self, bucket: i64, base: Resolution) {
+    /// Makes a cell anew from this epoch's own readings, where it is: among the cells, or with those that follow.
+    fn recount(&mut self, bucket: i64, base: Resolution, aside: &mut BTreeMap<i64, Partial>) {
         let partial = self.partial_of(bucket, base).expect("the bucket holds the correction at least");
         match self.cells.binary_search_by_key(&bucket, |c| c.bucket) {
             Ok(i) => self.cells[i].partial = partial,
-            Err(_) => drop(self.aside.get_or_insert_default().insert(bucket, partial)),
+            Err(_) => drop(aside.insert(bucket, partial)),
         }
     }
 
@@ -374,75 +389,4 @@ impl SeriesEpoch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::partial::Aggregate;
-
-    fn base() -> Resolution {
-        Resolution::from_nanos(10).expect("positive")
-    }
-
-    #[test]
-    fn duplicates_inside_an_epoch_count_once_and_the_last_arrival_wins() {
-        let mut series = SeriesEpoch::default();
-        series.insert(1, 5.0, 0, base(), Arrival::Newest);
-        series.insert(15, 7.0, 0, base(), Arrival::Newest);
-        series.insert(1, 2.0, 1, base(), Arrival::OutOfOrder);
-        series.insert(4, 9.0, 1, base(), Arrival::OutOfOrder);
-        series.insert(4, 1.0, 2, base(), Arrival::Doubtful);
-        assert_eq!(series.cells().len(), 2);
-        let first = &series.cells()[0].partial;
-        assert_eq!((first.count, first.evaluate(Aggregate::Sum), first.min, first.max), (2, Some(3.0), 1.0, 2.0));
-        assert!(series.disordered().is_empty(), "the doubt was settled by this epoch");
-        series.insert(3, 1.0, 3, base(), Arrival::Doubtful);
-        assert_eq!((series.disordered(), series.doubts().collect::<Vec<_>>()), ([0].as_slice(), vec![3]));
-        assert_eq!(series.hot_len(), 6);
-        let values: Vec<f64> = series.resolved(TimeRange::ALL).iter().map(|r| r.value).collect();
-        assert_eq!(values, [2.0, 1.0, 1.0, 7.0]);
-        assert_eq!(series.event_bounds(), Some((1, 15)));
-    }
-
-    /// Bucket and sum of each cell.
-    fn sums(part: &SeriesEpoch) -> Vec<(i64, f64)> {
-        part.cells().iter().map(|cell| (cell.bucket, cell.partial.sum.value())).collect()
-    }
-
-    #[test]
-    fn what_is_repeated_is_not_counted() {
-        let mut part = SeriesEpoch::default();
-        part.insert(25, 8.0, 0, base(), Arrival::Newest);
-        part.insert(1, 1.0, 0, base(), Arrival::Repeated);
-        part.insert(12, 2.0, 0, base(), Arrival::OutOfOrder);
-        part.insert(13, 4.0, 0, base(), Arrival::Repeated);
-        part.insert(13, 4.0, 1, base(), Arrival::Repeated);
-        assert_eq!((sums(&part), part.hot_len()), (vec![(10, 2.0), (20, 8.0)], 5));
-        // A correction inside the epoch counts anew, without what is repeated beside it.
-        part.insert(12, 3.0, 2, base(), Arrival::OutOfOrder);
-        assert_eq!((sums(&part), part.disordered()), (vec![(10, 3.0), (20, 8.0)], [].as_slice()));
-        let counted: Vec<i64> = part.counted(TimeRange::ALL).iter().map(|r| r.time).collect();
-        assert_eq!(counted, [12, 25]);
-        // What was repeated and is corrected then, is counted twice: raw readings must tell.
-        part.insert(1, 5.0, 3, base(), Arrival::Corrected);
-        part.insert(13, 4.0, 3, base(), Arrival::Doubtful);
-        assert_eq!(sums(&part), [(0, 5.0), (10, 7.0), (20, 8.0)]);
-        assert_eq!((part.disordered(), part.doubts().count()), ([0, 10].as_slice(), 0));
-    }
-
-    #[test]
-    fn cells_that_come_backwards_are_put_in_order() {
-        let (mut at_once, mut one_by_one) = (SeriesEpoch::default(), SeriesEpoch::default());
-        let times: Vec<i64> = (0..2_000).rev().chain([5, 15_000, 7]).map(|i| i * 7).collect();
-        for (frame, time) in (0..).zip(times.iter().copied()) {
-            let (value, doubtful) = (f64::from(frame), time % 70 == 0);
-            let arrival = if doubtful { Arrival::Doubtful } else { Arrival::OutOfOrder };
-            at_once.put(time, value, frame, base(), arrival);
-            one_by_one.insert(time, value, frame, base(), arrival);
-        }
-        at_once.tidy();
-        assert_eq!(sums(&at_once), sums(&one_by_one));
-        assert_eq!(at_once.disordered(), one_by_one.disordered());
-        assert!(at_once.cells().is_sorted_by(|a, b| a.bucket < b.bucket) && at_once.disordered().is_sorted());
-        let expected = Partial::of_all(at_once.resolved(TimeRange::new(30, 40)).iter().map(|r| (r.time, r.value)));
-        assert_eq!(at_once.cells()[3].partial, expected.expect("readings at 35"));
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemas::LogPosition;
 
 use super::frame::Frame;
-use super::segment::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, SEGMENT_HEADER, SegmentHeader};
+use super::segment::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, PAGE, SEGMENT_HEADER, SegmentHeader};
 use crate::error::{Error, Result};
 
 /// What a replay found.
@@ -76,10 +76,9 @@ fn read_segment(path: &Path) -> Result<Option<Segment>> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(format!("can't read {}", path.display()), e))?;
     // A crash while preparing leaves a short or zero file; a used one was full length before its header was written.
     if bytes.iter().take(SEGMENT_HEADER as usize).all(|b| *b == 0) {
-        return match bytes.iter().position(|b| *b != 0) {
-            None => Ok(None),
-            Some(_) => Err(corrupt(path, 0, "the segment header is blank but data follows".to_owned())),
-        };
+        let unused = bytes.iter().all(|b| *b == 0) || never_synced(&bytes);
+        let blank = || corrupt(path, 0, "the segment header is blank but data follows".to_owned());
+        return if unused { Ok(None) } else { Err(blank()) };
     }
     let header = SegmentHeader::decode(&bytes).map_err(|reason| corrupt(path, 0, reason))?;
     let (len, capacity) = (bytes.len() as u64, header.map_or(0, |header| header.capacity));
@@ -87,6 +86,15 @@ fn read_segment(path: &Path) -> Result<Option<Segment>> {
         return Err(corrupt(path, len, format!("it has {len} bytes instead of {capacity}: its end is gone")));
     }
     Ok(header.map(|header| Segment { path: path.to_owned(), header, bytes }))
+}
+
+/// Whether later pages of the first group may have reached the disk before a power cut that kept the first page, header and
+/// all, from it. Then that page is blank as a whole, and no group states that it was durable.
+fn never_synced(bytes: &[u8]) -> bool {
+    let groups =
+        memchr::memmem::find_iter(bytes, GROUP_MAGIC).filter_map(|at| GroupHeader::decode_any(&bytes[at..]).ok());
+    bytes.iter().take(PAGE as usize).all(|b| *b == 0)
+        && groups.into_iter().all(|(group, _)| group.durable <= SEGMENT_HEADER)
 }
 
 fn check_follows(before: &Segment, after: Option<&SegmentHeader>) -> Result<()> {

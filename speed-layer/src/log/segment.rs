@@ -97,6 +97,12 @@ impl GroupHeader {
     }
 
     pub(super) fn decode(bytes: &[u8], salt: u64) -> Result<Self, String> {
+        let (header, of) = Self::decode_any(bytes)?;
+        if of == salt { Ok(header) } else { Err("the group belongs to an older life of this file".to_owned()) }
+    }
+
+    /// The same of any life of the file; and its salt.
+    pub(super) fn decode_any(bytes: &[u8]) -> Result<(Self, u64), String> {
         let mut reader = Reader(bytes);
         let header = reader.take(GROUP_HEADER)?;
         if crc32fast::hash(&header[..44]).to_le_bytes() != header[44..48] {
@@ -106,12 +112,9 @@ impl GroupHeader {
         if reader.take(4)? != GROUP_MAGIC {
             return Err("no group begins here".to_owned());
         }
-        let frames = reader.u32()?;
-        if reader.u64()? != salt {
-            return Err("the group belongs to an older life of this file".to_owned());
-        }
+        let (frames, salt) = (reader.u32()?, reader.u64()?);
         let (len, first) = (reader.u64()?, LogPosition(reader.u64()?));
-        Ok(Self { len, first, frames, durable: reader.u64()? })
+        Ok((Self { len, first, frames, durable: reader.u64()? }, salt))
     }
 }
 

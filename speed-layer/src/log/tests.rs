@@ -26,7 +26,7 @@ impl Clock for Tick {
 }
 
 #[derive(Default, Clone)]
-struct Seen(Arc<Mutex<Vec<LogPosition>>>);
+pub(super) struct Seen(Arc<Mutex<Vec<LogPosition>>>);
 
 impl Sink for Seen {
     fn apply(&mut self, first: LogPosition, frames: Vec<Frame>) {
@@ -35,25 +35,36 @@ impl Sink for Seen {
     }
 }
 
-fn frame(n: i64) -> Frame {
+pub(super) fn frame(n: i64) -> Frame {
     let batch = Batch { definitions: vec![], series: vec![SeriesId(1)], times: vec![n], values: vec![n as f64] };
     Frame { arrival: ArrivalTime(n), batch }
 }
 
-fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
-    let (replayed, times) = read(dir, LogPosition::START).expect("a sound log");
-    let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
-    let components = Components {
+pub(super) fn components() -> Components {
+    Components {
         clock: Arc::new(Tick),
         metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
         gaps: Arc::new(NoGaps),
         room: Arc::new(Room::new(0, Vec::new())),
-    };
-    let (log, thread) = spawn(settings, replayed, Seen::default(), components).expect("starts");
+    }
+}
+
+fn start(dir: &Path, segment_bytes: u64) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
+    start_behind(dir, LogPosition::START, segment_bytes)
+}
+
+fn start_behind(
+    dir: &Path,
+    position: LogPosition,
+    segment_bytes: u64,
+) -> (LogHandle, std::thread::JoinHandle<()>, Vec<i64>) {
+    let (replayed, times) = read(dir, position).expect("a sound log");
+    let settings = LogSettings { dir: dir.to_owned(), segment_bytes, durability: Durability::Sync };
+    let (log, thread) = spawn(settings, replayed, Seen::default(), components()).expect("starts");
     (log, thread, times)
 }
 
-fn read(dir: &Path, start: LogPosition) -> Result<(Replayed, Vec<i64>), Error> {
+pub(super) fn read(dir: &Path, start: LogPosition) -> Result<(Replayed, Vec<i64>), Error> {
     let mut times = Vec::new();
     let replayed = replay(dir, start, |_, frame| {
         times.push(frame.batch.times[0]);
@@ -169,4 +180,56 @@ fn a_missing_segment_is_noticed() {
     let (dir, files) = written(100, 1 << 10);
     std::fs::remove_file(&files[2]).expect("deletable");
     assert!(matches!(read(dir.path(), LogPosition::START), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_first_page_that_a_power_cut_kept_from_the_disk_is_a_torn_tail() {
+    let (dir, files) = written(200, 1 << 16);
+    let whole = std::fs::read(&files[0]).expect("readable");
+    let mut torn = vec![0; whole.len()];
+    // The rest of a first group that has several pages.
+    torn[4096..6000].fill(7);
+    std::fs::write(&files[0], &torn).expect("writable");
+    assert_eq!(read(dir.path(), LogPosition::START).expect("nothing was durable").1, [0; 0]);
+    torn[100] = 7;
+    std::fs::write(&files[0], &torn).expect("writable");
+    assert!(read(dir.path(), LogPosition::START).is_err(), "pages are written whole");
+    let mut blank = whole;
+    blank[..4096].fill(0);
+    std::fs::write(&files[0], &blank).expect("writable");
+    assert!(read(dir.path(), LogPosition::START).is_err(), "groups that follow state that it was durable");
+}
+
+#[test]
+fn a_log_that_ends_before_history_goes_on_behind_it() {
+    let (dir, files) = written(3, 1 << 12);
+    // With an interval, a power cut may take frames from the log that history has.
+    let (log, thread, times) = start_behind(dir.path(), LogPosition(5), 1 << 12);
+    assert_eq!((times, files[0].exists()), (vec![], false));
+    assert_eq!(append(&log, 6), LogPosition(6));
+    drop(log);
+    thread.join().expect("no panic");
+    assert_eq!(read(dir.path(), LogPosition(5)).expect("sound").1, [6]);
+}
+
+#[test]
+fn segments_that_do_not_tell_their_length_are_read_and_followed() {
+    let (dir, files) = written(200, 1 << 12);
+    for path in &files {
+        let mut bytes = std::fs::read(path).expect("readable");
+        if bytes.iter().all(|b| *b == 0) {
+            continue;
+        }
+        // As they were written before headers told it.
+        bytes[44..52].fill(0);
+        let crc = crc32fast::hash(&bytes[..60]).to_le_bytes();
+        bytes[60..64].copy_from_slice(&crc);
+        std::fs::write(path, &bytes).expect("writable");
+    }
+    let (log, thread, times) = start(dir.path(), 1 << 12);
+    assert_eq!(times, (1..=200).collect::<Vec<i64>>());
+    assert_eq!(append(&log, 201), LogPosition(201));
+    drop(log);
+    thread.join().expect("no panic");
+    assert_eq!(read(dir.path(), LogPosition(199)).expect("sound").1, [200, 201]);
 }

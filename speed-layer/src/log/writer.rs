@@ -3,7 +3,8 @@
 //! Requests that queue up while a sync runs share the next one. After the sync the frames are given to the [`Sink`],
 //! then the answers go out: an answer means durable and visible.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -20,6 +21,7 @@ use super::segment::{
 };
 use crate::error::{Error, Result};
 use crate::handle::Components;
+use crate::room::Room;
 use crate::settings::Durability;
 
 /// Most requests that wait for the writer; more are refused.
@@ -97,19 +99,7 @@ pub(crate) fn spawn(
     components: Components,
 ) -> Result<(LogHandle, JoinHandle<()>)> {
     let (messages, queue) = sync_channel(QUEUE);
-    let mut writer = Writer {
-        next: replayed.last.next(),
-        closed: replayed.segments,
-        previous: (replayed.last_segment, replayed.last_end),
-        current: None,
-        spare: None,
-        settings,
-        sink,
-        components,
-        unsynced: Unsynced::default(),
-        buffer: Vec::new(),
-    };
-    writer.remove_unused()?;
+    let mut writer = Writer::open(settings, replayed, sink, components)?;
     let thread = std::thread::Builder::new().name("weir-log".to_owned());
     let thread = thread
         .spawn(move || {
@@ -154,6 +144,26 @@ struct Unsynced {
 }
 
 impl<S: Sink> Writer<S> {
+    /// A writer behind what was replayed, all of which is durable then.
+    fn open(settings: LogSettings, mut replayed: Replayed, sink: S, components: Components) -> Result<Self> {
+        drop_what_history_outran(&mut replayed)?;
+        sync_last(&settings.dir, &replayed)?;
+        let writer = Self {
+            next: replayed.last.next(),
+            closed: replayed.segments,
+            previous: (replayed.last_segment, replayed.last_end),
+            current: None,
+            spare: None,
+            settings,
+            sink,
+            components,
+            unsynced: Unsynced::default(),
+            buffer: Vec::new(),
+        };
+        writer.remove_unused()?;
+        Ok(writer)
+    }
+
     fn run(&mut self, queue: &Receiver<Message>) {
         loop {
             let message = match self.receive(queue) {
@@ -211,6 +221,11 @@ impl<S: Sink> Writer<S> {
             return true;
         }
         self.next = LogPosition(first.0 + frames.len() as u64);
+        // Not before: a segment that fails here ends with the frame before those that are unsynced.
+        if let Durability::Interval(interval) = self.settings.durability {
+            let full = self.unsynced.bytes.len() >= GROUP_BYTES;
+            self.sync_if_due(if full { Duration::ZERO } else { interval });
+        }
         self.components.metrics.frames.inc_by(frames.len() as u64);
         if self.components.gaps.reached(Gap::LogSynced).is_err() {
             return false;
@@ -233,7 +248,7 @@ impl<S: Sink> Writer<S> {
         self.abandon_segment();
     }
 
-    /// Writes the frames, behind those that a failed segment owes, and syncs them where that is not left to the interval.
+    /// Writes the frames, behind those that a failed segment owes, and syncs them where that is not left to an interval.
     fn write(&mut self, frames: &[Frame]) -> Result<()> {
         let len_max: usize = frames.iter().map(Frame::encoded_len_max).sum();
         self.ensure_room((GROUP_HEADER + len_max) as u64)?;
@@ -264,11 +279,9 @@ impl<S: Sink> Writer<S> {
         current.end = end;
         match settings.durability {
             Durability::Sync => self.sync(),
-            Durability::Interval(interval) => {
+            Durability::Interval(_) => {
                 unsynced.frames += frames.len() as u64;
                 unsynced.bytes.extend_from_slice(&buffer[new..written]);
-                let full = unsynced.bytes.len() >= GROUP_BYTES;
-                self.sync_if_due(if full { Duration::ZERO } else { interval });
                 Ok(())
             }
         }
@@ -293,8 +306,8 @@ impl<S: Sink> Writer<S> {
         if self.unsynced.frames == 0 || !waited {
             return;
         }
-        let synced = if self.current.is_some() { self.sync() } else { self.write(&[]) };
-        if let Err(error) = synced {
+        let written = if self.current.is_some() { Ok(()) } else { self.write(&[]) };
+        if let Err(error) = written.and_then(|()| self.sync()) {
             self.fail(&error);
         }
     }
@@ -310,7 +323,7 @@ impl<S: Sink> Writer<S> {
         let spare = self.spare.take().and_then(|spare| spare.join().ok()).and_then(Result::ok);
         let file = match spare.filter(|s| s.capacity >= needed && s.number == number) {
             Some(spare) => spare,
-            None => self.prepare(number, needed)()?,
+            None => self.prepare(number, needed, Room::check_for)()?,
         };
         let salt = salt(self.components.clock.now().0, number);
         let first = LogPosition(self.next.0 - self.unsynced.frames);
@@ -318,16 +331,16 @@ impl<S: Sink> Writer<S> {
         let header = SegmentHeader { number, salt, first, previous_end, capacity }.encode();
         let (end, synced_at) = (SEGMENT_HEADER, Instant::now());
         self.current = Some(Current { file, salt, end, durable: end, header: Some(header), synced_at });
-        self.spare = Some(std::thread::spawn(self.prepare(number + 1, 0)));
+        self.spare = Some(std::thread::spawn(self.prepare(number + 1, 0, Room::check_ahead)));
         Ok(())
     }
 
     /// How a segment of so many bytes at least is prepared; it is not made from what is kept free on the disk.
-    fn prepare(&self, number: u64, needed: u64) -> impl FnOnce() -> Result<Prepared> + use<S> {
+    fn prepare(&self, number: u64, needed: u64, check: Check) -> impl FnOnce() -> Result<Prepared> + use<S> {
         let (dir, bytes) = (self.settings.dir.clone(), self.settings.segment_bytes.max(needed));
         let room = Arc::clone(&self.components.room);
         move || {
-            room.check_for(&dir, bytes)?;
+            check(&room, &dir, bytes)?;
             prepare(&dir, number, bytes)
         }
     }
@@ -372,7 +385,32 @@ impl<S: Sink> Writer<S> {
     }
 }
 
+/// How a writer asks whether there is room for a segment.
+type Check = fn(&Room, &Path, u64) -> Result<()>;
+
 type Waiting = (LogPosition, oneshot::Sender<()>);
+
+/// With an interval, history may have frames that a power cut took from the log. It has the rest of the log, too, which goes:
+/// no segment may follow that does not begin where the one before ends.
+fn drop_what_history_outran(replayed: &mut Replayed) -> Result<()> {
+    if replayed.segments.last().is_none_or(|(_, last)| *last >= replayed.last) {
+        return Ok(());
+    }
+    tracing::warn!(position = replayed.last.0, "the log ends before history does; it goes on behind it");
+    for (path, _) in replayed.segments.drain(..) {
+        std::fs::remove_file(&path).map_err(|e| Error::io(format!("can't delete {}", path.display()), e))?;
+    }
+    Ok(())
+}
+
+/// Syncs the last segment of the life before: what was killed may not have done so, and the next segment will state that all
+/// that was replayed is durable.
+fn sync_last(dir: &Path, replayed: &Replayed) -> Result<()> {
+    let Some((path, _)) = replayed.segments.last() else { return Ok(()) };
+    let synced = File::open(path).and_then(|file| file.sync_data());
+    synced.map_err(|e| Error::io(format!("can't sync {}", path.display()), e))?;
+    sync_dir(dir)
+}
 
 /// All that waits, up to the size of a group, or to a request to truncate.
 fn collect_group(first: Append, queue: &Receiver<Message>) -> (Vec<Append>, Option<Waiting>) {
@@ -396,3 +434,6 @@ fn salt(now: i64, number: u64) -> u64 {
     let mixed = (now as u64 ^ number.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 29)
 }
+
+#[cfg(test)]
+mod tests;

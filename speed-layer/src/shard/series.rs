@@ -276,7 +276,7 @@ impl LiveSeries {
             lateness.observe(arrival.0.saturating_sub(time));
             folded.count(kind, self.id, time);
         }
-        part.tidy();
+        part.tidy(folding.base);
         folded.cells += (part.cells().len() - cells) as u64;
         self.open = Some(open);
     }

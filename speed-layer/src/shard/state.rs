@@ -432,6 +432,11 @@ impl SpeedState {
                 info.to_flush = None;
             }
         }
+        if version.flushed == self.version.flushed {
+            // No flush: a compaction read files from before the ledger, and their readings came to it.
+            let came = version.totals.flushed.minus(self.version.totals.flushed);
+            self.logged = self.logged.plus(came);
+        }
         self.version = version;
         self.insert(epochs);
         self.drop_covered();

@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "disk_reserve",
         value: "SIZE",
-        about: "Kept free on the disks of log and history: readings are refused before it is touched; 0 keeps nothing free",
+        about: "Kept free on the disks of log and history: before it is touched readings are refused and jobs wait; 0: nothing",
         set: |s, text| size(text).map(|v| s.engine.disk_reserve = v),
         get: |s| show_size(s.engine.disk_reserve),
     },

@@ -202,3 +202,20 @@ async fn finished_jobs_make_room_and_numbers_are_not_given_again() {
     assert!(matches!(catalog.job(first).await, Err(Error::NotFound(_))));
     assert_eq!(catalog.job(waiting).await.expect("job").state, JobState::Queued);
 }
+
+#[tokio::test]
+async fn a_postponed_job_waits_and_has_lost_no_attempt() {
+    let catalog = memory().await;
+    let id = catalog.enqueue(job("a", 0)).await.expect("enqueue");
+    for _ in 0..10 {
+        catalog.claim(ArrivalTime(100)).await.expect("claim").expect("due");
+        catalog.postpone(id, ArrivalTime(90), ArrivalTime(100), "no room".into()).await.expect("postpone");
+        assert!(catalog.claim(ArrivalTime(99)).await.expect("claim").is_none(), "not yet");
+    }
+    let waiting = catalog.job(id).await.expect("known");
+    assert_eq!((waiting.state, waiting.attempts, waiting.error.as_deref()), (JobState::Queued, 0, Some("no room")));
+    catalog.claim(ArrivalTime(100)).await.expect("claim").expect("due");
+    assert_eq!(catalog.cancel(id, ArrivalTime(101)).await.expect("cancel"), CancelOutcome::Requested);
+    catalog.postpone(id, ArrivalTime(102), ArrivalTime(200), "no room".into()).await.expect("postpone");
+    assert_eq!(catalog.job(id).await.expect("known").state, JobState::Cancelled);
+}

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use schemas::ledger::{Tally, Totals};
+
 use super::*;
 
 #[tokio::test]
@@ -27,6 +29,72 @@ async fn who_was_killed_before_the_first_seal_opens_again() {
     catalog.close().await;
     let catalog = Catalog::open(&directory.file()).await.expect("opens");
     assert_eq!(catalog.broken_seals().await.expect("reads"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn rows_that_were_not_committed_are_not_opened() {
+    let directory = Directory::new();
+    let catalog = Catalog::open(&directory.file()).await.expect("open");
+    catalog.commit_flush(flush(1, &[0], &[0])).await.expect("flush");
+    tamper(&catalog, "UPDATE epochs SET readings = readings + 1").await;
+    assert_eq!(catalog.broken_seals().await.expect("reads"), ["epochs", "epochs, all"]);
+    catalog.close().await;
+    let opened = Catalog::open(&directory.file()).await;
+    assert!(matches!(&opened, Err(Error::Corrupt { reason, .. }) if reason.contains("epochs")), "{opened:?}");
+}
+
+/// A catalog as the scripts before the ledger made it.
+async fn from_before_the_ledger(directory: &Directory) {
+    let catalog = Catalog::open(&directory.file()).await.expect("open");
+    for position in 1..=4 {
+        catalog.commit_flush(flush(position, &[0], if position == 1 { &[0] } else { &[] })).await.expect("flush");
+    }
+    catalog.commit_publish(publish(vec![view(0, 2, 20)], 9)).await.expect("publish");
+    for sql in [
+        "DROP TABLE seals",
+        "DROP TABLE ledger",
+        "DROP TABLE damage",
+        "ALTER TABLE epochs DROP COLUMN arrivals",
+        "ALTER TABLE epochs DROP COLUMN readings_sum",
+        "ALTER TABLE files DROP COLUMN readings_sum",
+        "ALTER TABLE quarantine_files DROP COLUMN readings_sum",
+        "ALTER TABLE tokens DROP COLUMN metrics",
+        "ALTER TABLE tokens DROP COLUMN devices",
+        "DELETE FROM _sqlx_migrations WHERE version > 2",
+    ] {
+        tamper(&catalog, sql).await;
+    }
+    catalog.close().await;
+}
+
+#[tokio::test]
+async fn a_catalog_from_before_the_ledger_is_gone_on_with() {
+    let directory = Directory::new();
+    from_before_the_ledger(&directory).await;
+    let catalog = Catalog::open(&directory.file()).await.expect("opens");
+    let version = catalog.load_version().await.expect("loads");
+    assert_eq!(
+        (version.flushed, version.partitions[0].files.len(), version.totals),
+        (LogPosition(4), 4, Totals::default())
+    );
+    let new = Tally { readings: 10, sum: 5 };
+    let mut next = flush(5, &[0], &[]);
+    next.files[0].1.sum = Some(new.sum);
+    catalog.commit_flush(FlushCommit { tally: new, ..next }).await.expect("flush");
+    // Three of the older files and the new one: the readings of those come to the ledger.
+    let removed = [1, 2, 3, 5].map(|position| format!("readings/0/{position}"));
+    let large = FileRef { rows: 40, sum: Some(99), ..file("readings/0/large", 0, 1) };
+    catalog.commit_compaction(removed.to_vec(), vec![(Some(hour(0)), large)], ArrivalTime(50)).await.expect("compact");
+    let audited = catalog.audit_ledger().await.expect("audits");
+    let all = Tally { readings: 40, sum: 99 };
+    assert_eq!((audited.kept, audited.older), (Totals { flushed: all, history: all }, true));
+    catalog.commit_publish(publish(vec![view(0, 5, 50)], 60)).await.expect("publish");
+    catalog.prune(ArrivalTime(1_000), 0, 0).await.expect("prunes");
+    assert_eq!(catalog.broken_seals().await.expect("reads"), [""; 0]);
+    assert_eq!(catalog.malformed().await.expect("reads"), [""; 0]);
+    catalog.close().await;
+    let again = Catalog::open(&directory.file()).await.expect("opens again");
+    assert_eq!(again.load_version().await.expect("loads").partitions[0].files.len(), 2);
 }
 
 #[tokio::test]

@@ -26,9 +26,9 @@ async fn what_was_put_is_got() {
         objects.verify(&object).await.expect("verifies");
     }
     let mut listed = objects.list().await.expect("lists");
-    listed.sort_by_key(|(_, bytes)| *bytes);
-    assert_eq!(listed.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(), [0, 1, 2 * BLOCK_BYTES + 1000]);
-    for (path, _) in listed {
+    listed.sort_by_key(|listed| listed.bytes);
+    assert_eq!(listed.iter().map(|listed| listed.bytes).collect::<Vec<_>>(), [0, 1, 2 * BLOCK_BYTES + 1000]);
+    for Listed { path, .. } in listed {
         assert!(path.starts_with("views/part=2013-03/0000000000000007-") && path.ends_with(".parquet"), "{path}");
         objects.delete(&path).await.expect("deletes");
         objects.delete(&path).await.expect("is gone already");

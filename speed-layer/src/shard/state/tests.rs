@@ -115,3 +115,22 @@ fn epochs_leave_memory_in_order_when_the_clock_is_set_back() {
     state.release(ArrivalTime(100));
     assert_eq!(state.hot_readings(), 0);
 }
+
+/// Readings from before the ledger come to it when a compaction reads them, not when a flush does.
+#[test]
+fn what_comes_to_the_ledger_later_does_not_break_it() {
+    let mut state = state(SECOND);
+    let holds = |state: &SpeedState| state.ledger().equations().iter().all(|(_, holds)| *holds);
+    let totals = |tally: Tally| schemas::ledger::Totals { flushed: tally, history: tally };
+    let older = Tally { readings: 7, sum: 77 };
+    state.adopt(Arc::new(HistoryVersion { totals: totals(older), ..HistoryVersion::default() }), Vec::new());
+    assert!(holds(&state), "{:?}", state.ledger());
+    state.seal(ArrivalTime(0), &|_| None);
+    let (flushed, tally) = (state.position, state.ledger().unflushed.plus(older));
+    state.adopt(Arc::new(HistoryVersion { flushed, totals: totals(tally), ..HistoryVersion::default() }), Vec::new());
+    assert!(holds(&state), "{:?}", state.ledger());
+    let twice = totals(tally.plus(tally));
+    let flushed = flushed.next();
+    state.adopt(Arc::new(HistoryVersion { flushed, totals: twice, ..HistoryVersion::default() }), Vec::new());
+    assert!(!holds(&state), "a flush that enters something twice");
+}
