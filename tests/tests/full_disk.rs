@@ -109,6 +109,11 @@ fn readings_are_refused_before_the_disk_is_full() {
     // What was in memory may have been flushed meanwhile.
     assert!(disk.free() >= 10 << 20, "{} bytes are left of the reserve", disk.free());
     check(&server, &series, 0);
+    // What was refused may never come: nobody knows how far to trust these buckets, and that is said.
+    let asked = get(&server, "/v1/query?match=load&from=0&to=4000000000000&step=40000d&by=&agg=count");
+    let answer: Value = serde_json::from_str(&asked).expect("JSON");
+    assert!(answer["missing"][0].as_str().is_some_and(|why| why.contains("refused")), "{answer}");
+    assert_eq!(answer["series"][0]["points"][0]["confidence_score"], Value::Null, "{answer}");
     let status: Value = serde_json::from_str(&get(&server, "/v1/status")).expect("JSON");
     assert_eq!(status["disk"]["reserve_bytes"], 12 << 20, "{status}");
     assert!(status["shed"]["disk_full"].as_u64().is_some_and(|n| n > 0), "{status}");

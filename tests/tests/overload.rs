@@ -93,7 +93,9 @@ fn a_storm_is_weathered() {
     }
     let (least, most) = (few.taken.load(Ordering::Relaxed), many.taken.load(Ordering::Relaxed));
     let refused = few.refused.load(Ordering::Relaxed) + many.refused.load(Ordering::Relaxed);
-    println!("{FEW} clients: {least} readings, {MANY}: {most}, {refused} requests refused; one reading {before:?}, then {after:?}");
+    println!(
+        "{FEW} clients: {least} readings, {MANY}: {most}, {refused} requests refused; one reading {before:?}, then {after:?}"
+    );
     println!("peak {} MiB, as before after {:?}", peak_mib(&server), ended.elapsed());
     assert!(after <= before * 3, "{before:?} {after:?}");
     // Clients take processors as well; where nothing but they got in the way it would be the same.

@@ -29,7 +29,7 @@ pub(crate) use learned::{class_of, source_of};
 
 use self::watch::{Due, Seen, Watch};
 use crate::confidence::{Arrival, Arrived, Bucket, Member, Moment, Outlook, Readings, Stratum};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::{CellPoint, CellQuery, SeriesCells, cells, readings_of};
 use crate::serving::Serving;
 
@@ -116,7 +116,10 @@ impl Serving {
     pub async fn keep_calibration(&self) -> Result<()> {
         let (learned, catalog) = (self.calibration.learned(), self.batch.catalog());
         if !learned.is_new() {
-            catalog.set_meta(KEPT_AS, &learned.to_text()).await?;
+            // Some megabytes of numbers.
+            let text = tokio::task::spawn_blocking(move || learned.to_text()).await;
+            let text = text.map_err(|e| Error::Unavailable(format!("what was learned can't be written: {e}")))?;
+            catalog.set_meta(KEPT_AS, &text).await?;
         }
         Ok(catalog.set_meta(ALIVE, &self.clock.now().0.to_string()).await?)
     }

@@ -63,6 +63,8 @@ struct Cell {
     bucket: Bucket,
     series: Vec<SeriesId>,
     foretold: Vec<Foretold>,
+    /// Whether it taught already, as nearly final.
+    early: bool,
     finals: Option<[f64; AGGREGATES]>,
 }
 
@@ -186,7 +188,7 @@ impl Watch {
         *count += 1;
         let id = self.next;
         self.next += 1;
-        self.cells.insert(id, Cell { stratum, bucket, series, foretold: Vec::new(), finals: None });
+        self.cells.insert(id, Cell { stratum, bucket, series, foretold: Vec::new(), early: false, finals: None });
         self.plan(id, 0);
     }
 
@@ -213,7 +215,13 @@ impl Watch {
             let Some(cell) = self.cells.get_mut(&due.cell) else { continue };
             match (due.what, seen) {
                 (What::Foretell, None) => {}
-                (What::Foretell, Some(seen)) => cell.foretold.push(foretell(&due, &seen, learned)),
+                (What::Foretell, Some(seen)) => {
+                    let foretold = foretell(&due, &seen, learned);
+                    cell.take_note(&due.stratum, foretold, learned, now);
+                }
+                // A source of it may still hold readings back.
+                (What::Learn, Some(seen)) if !learned.learner.ready(due.stratum.class, &seen.moment, &seen.outlook) => {
+                }
                 (What::Learn, Some(seen)) => {
                     let finals = seen.readings.values;
                     for foretold in std::mem::take(&mut cell.foretold) {
@@ -240,8 +248,24 @@ impl Watch {
     }
 }
 
+impl Cell {
+    /// Keeps what was foretold; its steps teach before it is final, and once when it nearly is.
+    fn take_note(&mut self, stratum: &Stratum, foretold: Foretold, learned: &mut Learned, now: ArrivalTime) {
+        let (learner, observation) = (&mut learned.learner, &foretold.observation);
+        learner.step(stratum, self.foretold.last().map(|before| &before.observation), observation);
+        if !self.early
+            && !self.foretold.is_empty()
+            && let Some(finals) = learner.nearly_final(stratum, observation)
+        {
+            self.early = true;
+            self.foretold.iter().for_each(|earlier| learner.learn(stratum, &earlier.observation, &finals, now.0));
+        }
+        self.foretold.push(foretold);
+    }
+}
+
 fn foretell(due: &Due, seen: &Seen, learned: &Learned) -> Foretold {
-    let observation = learned.learner.observe(&due.stratum, &seen.moment, &seen.readings, &seen.outlook);
+    let observation = learned.learner.observe(&seen.moment, &seen.readings, &seen.outlook);
     let ask = learned.learner.settings().ask;
     let prediction = learned.learner.foretell(&due.stratum, &observation, &Aggregate::ALL, ask);
     Foretold {

@@ -52,6 +52,7 @@ pub struct Readings {
     /// Event time of the latest.
     pub last: i64,
     /// The shown value of each aggregate in the order of [`schemas::partial::Aggregate::ALL`]; NaN where it is not defined or not asked.
+    #[serde(with = "super::pairs::values")]
     pub values: [f64; AGGREGATES],
 }
 

@@ -20,6 +20,10 @@ const CLASS_MEMORY: f64 = 20_000.0;
 const SHRINK: f64 = 20.0;
 /// Advances of its newest event time that a series remembers.
 const ADVANCES: usize = 16;
+/// Readings after which the age for labels is worked out anew.
+const REFRESH: u32 = 64;
+/// The share of readings that may still come when a cell is labelled: a fifth of what the horizon leaves.
+const LABEL_SHARE: f64 = 0.0002;
 /// Forgetting of the slow means.
 const SLOW: f64 = 0.02;
 
@@ -159,6 +163,9 @@ pub(crate) struct Class {
     /// Of corrections alone.
     corrections: Lateness,
     pub(crate) returns: Returns,
+    /// Age for labels, worked out every so many readings.
+    label_age: f64,
+    fresh: u32,
     /// First and latest arrival.
     since: i64,
     latest: i64,
@@ -220,6 +227,9 @@ impl Habits {
 
     /// Learns from one reading: O(1), except that every so often the silent quarter is forgotten.
     pub(crate) fn observe(&mut self, r: &Arrived) {
+        if !r.value.is_finite() {
+            return;
+        }
         if !self.classes.contains_key(&r.class) && self.classes.len() >= self.classes_max {
             let oldest = self.classes.iter().min_by_key(|(_, c)| c.latest).map(|(k, _)| *k);
             oldest.map(|k| self.classes.remove(&k));
@@ -244,6 +254,13 @@ impl Habits {
             class.lateness.observe(lateness, passed, CLASS_MEMORY);
         } else {
             class.corrections.observe(lateness, lateness, CLASS_MEMORY);
+        }
+        class.fresh += 1;
+        if class.fresh >= REFRESH || class.label_age <= 0.0 {
+            let age = self.age_of(r.class, LABEL_SHARE);
+            if let Some(class) = self.classes.get_mut(&r.class) {
+                (class.label_age, class.fresh) = (age, 0);
+            }
         }
         if !self.series.contains_key(&(r.class, r.source)) && self.series.len() >= self.series_max {
             self.forget();
@@ -280,9 +297,12 @@ impl Habits {
         per_reading * curve.later(age)
     }
 
-    /// Whether a class was heard for less than a horizon: what is expected then is the prior's, and teaches nothing.
-    pub(crate) fn young(&self, class: ClassId) -> bool {
-        self.classes.get(&class).is_none_or(|c| between(c.since, c.latest) < self.age_of(class, 0.002))
+    /// The age at which cells of a class are labelled, and the part of it that the class has been heard for.
+    pub(crate) fn label_age(&self, class: ClassId) -> (f64, f64) {
+        let Some(known) = self.classes.get(&class).filter(|c| c.label_age > 0.0) else {
+            return (self.horizon_max, 0.0);
+        };
+        (known.label_age, (between(known.since, known.latest) / known.label_age).clamp(0.0, 1.0))
     }
 
     /// The age after which less than `share` of what changes a value still arrives, nanoseconds.

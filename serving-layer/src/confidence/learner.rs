@@ -20,10 +20,8 @@ use schemas::partial::Aggregate;
 const ROUNDING: f64 = 1e-12;
 /// Scores end below one: nothing is certain.
 const SCORE_MAX: f64 = 0.9999;
-/// What an answer without experience may claim at most.
+/// What an answer without labels may claim at most, once a whole horizon was heard; one half before anything was.
 const SCORE_UNCALIBRATED: f64 = 0.98;
-/// The share of readings that may still come when a cell is labelled: a fifth of what the horizon leaves.
-const LABEL_SHARE: f64 = 0.0002;
 /// The share that may still come at the horizon, by its definition.
 const TAIL: f64 = 0.001;
 
@@ -129,14 +127,14 @@ impl Learner {
 
     /// The age at which cells of a class should be labelled: at least the horizon.
     pub fn label_age(&self, class: ClassId) -> i64 {
-        self.habits.age_of(class, LABEL_SHARE) as i64
+        self.habits.label_age(class).0 as i64
     }
 
     /// Whether a cell may be labelled: old enough, and no source of it is silent so that it may still hold readings
     /// back; but for that no cell waits longer than five times as long.
     pub fn ready(&self, class: ClassId, moment: &Moment, outlook: &Outlook) -> bool {
         let age = between(moment.bucket.end, moment.now);
-        let due = self.habits.age_of(class, LABEL_SHARE);
+        let due = self.habits.label_age(class).0;
         let waited = WAIT * (due + between(moment.bucket.start, moment.bucket.end));
         age >= due && (outlook.unresolved < 0.5 || age >= waited.min(self.settings.horizon_max as f64))
     }
@@ -164,10 +162,9 @@ impl Learner {
     }
 
     /// Keeps what is known of a cell now, to learn from it when it is final.
-    pub fn observe(&self, stratum: &Stratum, moment: &Moment, readings: &Readings, outlook: &Outlook) -> Observation {
+    pub fn observe(&self, moment: &Moment, readings: &Readings, outlook: &Outlook) -> Observation {
         let age = between(moment.bucket.end, moment.now);
-        let features = Features::of(age, weekday(moment.bucket.start), readings, outlook);
-        Observation { features: Features { young: self.habits.young(stratum.class), ..features } }
+        Observation { features: Features::of(age, weekday(moment.bucket.start), readings, outlook) }
     }
 
     /// Foretells a cell.
@@ -179,7 +176,7 @@ impl Learner {
         outlook: &Outlook,
         ask: Ask,
     ) -> Prediction {
-        self.foretell(stratum, &self.observe(stratum, moment, readings, outlook), &Aggregate::ALL, ask)
+        self.foretell(stratum, &self.observe(moment, readings, outlook), &Aggregate::ALL, ask)
     }
 
     /// Foretells some aggregates of a cell from an observation; others are `None`.
@@ -199,7 +196,7 @@ impl Learner {
             let told = tell(table, parent, features, aggregate, place, missing, ask);
             let (low, high) = told.interval(value, aggregate, ask.level, table.tails(place, aggregate.index()));
             let score = table.score(parent, place, aggregate.index(), told.claimed_score);
-            let most = if calibrated { SCORE_MAX } else { SCORE_UNCALIBRATED };
+            let most = if calibrated { SCORE_MAX } else { 0.5 + (SCORE_UNCALIBRATED - 0.5) * features.heard() };
             let score = if score.is_finite() { score.clamp(0.0, most) } else { 0.0 };
             forecasts[aggregate.index()] = Some(Forecast { low, high, score });
         }
@@ -212,7 +209,7 @@ impl Learner {
     /// checkpoint to checkpoint teaches long before the cell is final.
     pub fn step(&mut self, stratum: &Stratum, before: Option<&Observation>, observation: &Observation) {
         self.make_room(stratum);
-        let slow = self.habits.age_of(stratum.class, LABEL_SHARE) > SLOW;
+        let slow = self.habits.label_age(stratum.class).0 > SLOW;
         let table = self.tables.entry(*stratum).or_default();
         table.slow = slow;
         let features = &observation.features;
@@ -235,7 +232,7 @@ impl Learner {
     pub fn nearly_final(&self, stratum: &Stratum, observation: &Observation) -> Option<[f64; AGGREGATES]> {
         let features = &observation.features;
         let table = self.table(stratum)?;
-        if features.outlook.unresolved >= 0.5 || features.age * 1.3 > self.habits.age_of(stratum.class, LABEL_SHARE) {
+        if features.outlook.unresolved >= 0.5 || features.age * 1.3 > self.habits.label_age(stratum.class).0 {
             return None;
         }
         let (place, missing, _) = situation(table, features);
@@ -280,7 +277,7 @@ impl Learner {
             table.learn(Some(parent), place, aggregate.index(), &outcome);
             parent.learn(None, place, aggregate.index(), &outcome);
         }
-        if !features.young {
+        if features.heard() >= 1.0 {
             count(&mut table, parent, features, finals, (place, missing, raw), stratum.group);
         } else {
             table.heard(place);

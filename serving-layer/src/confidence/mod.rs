@@ -41,3 +41,6 @@ pub use outlook::{Member, Outlook};
 pub use replay::{Plan, Row, Sample, replay};
 pub use scores::{BINS, Bin, Outcome, Row as ScoreRow, Score, Scores};
 pub use state::State;
+
+#[cfg(test)]
+mod tests;

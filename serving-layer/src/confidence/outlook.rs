@@ -62,6 +62,8 @@ pub struct Outlook {
     pub(crate) none_ahead: f64,
     /// Corrections to come of each reading counted (a sum over members, as [`Self::members`]).
     pub(crate) corrections: f64,
+    /// The part of a horizon that the class was heard for (a sum over members).
+    pub(crate) heard: f64,
     /// Readings due of sources of which it is open whether they stopped.
     pub(crate) unresolved: f64,
     /// Readings that the knowledge of the rates is worth.
@@ -90,6 +92,7 @@ impl Outlook {
         self.none_ahead += other.none_ahead;
         self.unresolved += other.unresolved;
         self.corrections += other.corrections;
+        self.heard += other.heard;
         self.worth += other.worth;
         self.silence = self.silence.max(other.silence);
         self.step_sq += other.step_sq;
@@ -105,7 +108,8 @@ impl Outlook {
     /// Of one series. `curve` is its lateness.
     pub(crate) fn of(moment: &Moment, member: &Member, habits: &Habits, curve: &Curve, silence: &Silence) -> Self {
         let series = habits.series(member.class, member.source);
-        let mut outlook = Self { members: 1.0, ..Self::default() };
+        let heard = habits.label_age(member.class).1;
+        let mut outlook = Self { members: 1.0, heard, ..Self::default() };
         if let Some(deviation) = series.and_then(Series::step_deviation) {
             outlook.stepped = 1.0;
             outlook.step_sq = (deviation * deviation).min(1e300);
@@ -186,10 +190,7 @@ fn due(length: f64, gap: f64, cv_sq: f64) -> f64 {
     let regular = if x > 4.0 {
         x - 0.5 + 0.5 * cv_sq
     } else {
-        (1..=5)
-            .map(|k| f64::from(k))
-            .map(|k| 1.0 / (1.0 + (-1.7 * (x - k) / (cv_sq.max(0.0025) * k).sqrt()).exp()))
-            .sum()
+        (1..=5).map(f64::from).map(|k| 1.0 / (1.0 + (-1.7 * (x - k) / (cv_sq.max(0.0025) * k).sqrt()).exp())).sum()
     };
     let poisson = cv_sq / 0.5;
     regular + poisson * (x - regular)

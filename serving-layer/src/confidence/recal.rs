@@ -16,7 +16,8 @@ const ODDS_MAX: f64 = 9.0;
 
 /// `ln(p / (1 - p))`, bounded.
 pub(crate) fn logit(p: f64) -> f64 {
-    (p / (1.0 - p)).ln().clamp(-ODDS_MAX, ODDS_MAX)
+    let odds = (p / (1.0 - p)).ln();
+    if odds.is_nan() { 0.0 } else { odds.clamp(-ODDS_MAX, ODDS_MAX) }
 }
 
 /// The inverse of [`logit`].

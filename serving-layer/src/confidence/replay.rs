@@ -323,7 +323,7 @@ impl Replay<'_> {
         if what == Step::Label {
             return;
         }
-        let observation = self.learner.observe(&stratum, &moment, &readings, &outlook);
+        let observation = self.learner.observe(&moment, &readings, &outlook);
         match what {
             Step::Observe => {
                 self.learner.step(&stratum, self.cells[id].1.observations.last(), &observation);

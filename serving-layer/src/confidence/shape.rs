@@ -17,8 +17,6 @@ pub(crate) struct Features {
     pub(crate) age: f64,
     /// The weekday on which its bucket began.
     pub(crate) weekday: usize,
-    /// Whether it was made when its class was hardly known.
-    pub(crate) young: bool,
     pub(crate) n: f64,
     pub(crate) mean: f64,
     /// Deviation of one reading.
@@ -30,6 +28,7 @@ pub(crate) struct Features {
     /// Whether all readings counted are equal.
     pub(crate) constant: bool,
     pub(crate) outlook: Outlook,
+    #[serde(with = "super::pairs::values")]
     pub(crate) values: [f64; AGGREGATES],
 }
 
@@ -79,7 +78,6 @@ impl Features {
         Self {
             age,
             weekday,
-            young: false,
             n,
             mean,
             deviation,
@@ -89,6 +87,11 @@ impl Features {
             outlook: *outlook,
             values: readings.values,
         }
+    }
+
+    /// The part of a horizon that its class was heard for when it was made: of an unheard one nothing is known.
+    pub(crate) fn heard(&self) -> f64 {
+        if self.outlook.members > 0.0 { (self.outlook.heard / self.outlook.members).clamp(0.0, 1.0) } else { 0.0 }
     }
 
     /// The rate of this bucket over the usual one.

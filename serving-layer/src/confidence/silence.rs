@@ -142,7 +142,7 @@ impl Silence {
         if due <= 0.0 {
             if let Some((c, e)) = self.behind.get_mut(k) {
                 let keep = 1.0 - 1.0 / MEMORY;
-                (*c, *e) = (*c * keep + came, *e * keep + behind);
+                (*c, *e) = (*c * keep + came.min(20.0 * behind + 20.0), *e * keep + behind);
             }
             return;
         }

@@ -21,6 +21,8 @@ const POOL_MEMORY: f32 = 500.0;
 /// Errors that a parent's pool is worth, and the prior's.
 const SHRINK: f64 = 20.0;
 const PRIOR: f64 = 4.0;
+/// Errors from which on the prior would not be noticed: it costs more than all the rest.
+const ENOUGH: f64 = 80.0;
 /// Step of the adaptive level, and the bound of its logarithm.
 const GAIN: f32 = 0.03;
 const ADAPT_MAX: f32 = 3.0;
@@ -109,10 +111,17 @@ pub(crate) struct Outcome {
 }
 
 impl Table {
-    /// The experience at this age and state, or else at the nearest earlier age.
+    /// The experience at this age and state, or else at the nearest earlier age, and of the other state at last.
     fn slot(&self, place: Place) -> Option<&Slot> {
         let near = |slot: u8| self.slots.get(&slot).filter(|s| s.labels > 0.0);
-        near(place.slot).or_else(|| (0..place.slot).rev().filter(|s| s % 2 == place.slot % 2).find_map(near))
+        let earlier = |state: u8| {
+            (0..place.slot)
+                .rev()
+                .filter(move |s| s % 2 == state)
+                .find_map(|s| near(s).filter(|s| s.labels >= LABELS_MIN))
+        };
+        let state = place.slot % 2;
+        near(place.slot).or_else(|| earlier(state)).or_else(|| earlier(1 - state))
     }
 
     pub(crate) fn calibrated(&self, place: Place) -> bool {
@@ -182,10 +191,11 @@ impl Table {
         };
         let known = own(self, &mut shares, f64::MAX);
         let lent = if known < 3.0 * SHRINK { own(parent, &mut shares, SHRINK) } else { 0.0 };
-        let prior = PRIOR / (1.0 + 0.1 * (known + lent));
-        let unit = prior_shares(shape, counted);
-        for (sum, p) in shares.iter_mut().zip(unit) {
-            *sum += prior * p;
+        if known + lent < ENOUGH {
+            let prior = PRIOR / (1.0 + 0.1 * (known + lent));
+            for (sum, p) in shares.iter_mut().zip(prior_shares(shape, counted)) {
+                *sum += prior * p;
+            }
         }
         shares
     }
@@ -281,14 +291,19 @@ fn prior_shares(shape: Shape, counted: bool) -> [f64; BINS] {
         }
     };
     let mut shares = [0.0; BINS];
+    let at = |i: usize| {
+        let z = pool::edge(i);
+        below(match shape.sign {
+            1 => z.max(zero),
+            -1 => z.min(zero),
+            _ => z,
+        })
+    };
+    let mut low = at(0);
     for (i, share) in shares.iter_mut().enumerate() {
-        let (mut low, mut high) = (pool::edge(i), pool::edge(i + 1));
-        match shape.sign {
-            1 => (low, high) = (low.max(zero), high.max(zero)),
-            -1 => (low, high) = (low.min(zero), high.min(zero)),
-            _ => {}
-        }
-        *share = below(high) - below(low);
+        let high = at(i + 1);
+        *share = high - low;
+        low = high;
     }
     shares
 }

@@ -180,7 +180,7 @@ impl<'a> Assessor<'a> {
         for Value { aggregate, value, .. } in values.iter() {
             shown[aggregate.index()] = value.unwrap_or(f64::NAN);
         }
-        let observation = learner.observe(&stratum, &moment, &summary(all, shown), &outlook);
+        let observation = learner.observe(&moment, &summary(all, shown), &outlook);
         let told = learner.foretell(&stratum, &observation, &wanted, self.ask);
         let mut score: Option<f64> = None;
         for value in values {

@@ -1,0 +1,228 @@
+//! What must hold whatever is fed: soundness, honesty without data, memory over a restart, and the traps.
+
+use super::replay::{Plan, Row, replay};
+use super::*;
+use schemas::ArrivalTime;
+use schemas::epoch::Tail;
+use schemas::partial::Aggregate;
+
+const SECOND: i64 = 1_000_000_000;
+const MINUTE: i64 = 60 * SECOND;
+
+/// SplitMix64: the tests need reproducible numbers only.
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn exponential(&mut self) -> f64 {
+        -(1.0 - self.uniform()).ln()
+    }
+}
+
+/// Ten devices for two hours: every eight seconds or at random, late by some seconds.
+fn devices(seed: u64) -> Vec<Row> {
+    let mut random = Random(seed);
+    let mut rows = Vec::new();
+    for source in 0..10 {
+        let mut time = 1_000_000.0 * SECOND as f64;
+        while time < (1_000_000 + 7_200) as f64 * SECOND as f64 {
+            time += 8e9 * if source % 2 == 0 { 1.0 } else { random.exponential() };
+            let event = time as i64;
+            let arrival = event + (5e9 * random.exponential()) as i64;
+            rows.push(Row { class: 1, source, event, arrival, value: 20.0 + random.uniform() });
+        }
+    }
+    rows.sort_by_key(|r| r.arrival);
+    rows
+}
+
+fn plan(group: bool) -> Plan {
+    Plan {
+        width: MINUTE,
+        single: !group,
+        group,
+        ages: vec![0, 5 * SECOND, 15 * SECOND, MINUTE],
+        wanted: Aggregate::ALL.to_vec(),
+        ask: Ask::default(),
+        settings: Settings::default(),
+        watched_max: 1_000,
+    }
+}
+
+/// Coverage of intervals of those calibrated, mean score and mean outcome; every prediction is checked.
+fn measure(rows: &[Row], plan: &Plan, skip: Option<u64>) -> (f64, f64, f64, f64) {
+    let (mut n, mut held, mut scores, mut outcomes) = (0.0, 0.0, 0.0, 0.0);
+    replay(rows, plan, &mut |s| {
+        check(s.prediction);
+        if !s.prediction.calibrated || s.source == skip && skip.is_some() {
+            return;
+        }
+        for aggregate in Aggregate::ALL {
+            let i = aggregate.index();
+            let (Some(f), v, t) = (s.prediction.forecasts[i], s.shown[i], s.truth[i]) else { continue };
+            n += 1.0;
+            let slack = 1e-12 * t.abs();
+            held += f64::from(u8::from(f.low - slack <= t && t <= f.high + slack));
+            scores += f.score;
+            outcomes += f64::from(u8::from((t - v).abs() <= 0.01 * v.abs()));
+        }
+    });
+    (n, held / n, scores / n, outcomes / n)
+}
+
+fn check(p: &Prediction) {
+    assert!((0.0..=1.0).contains(&p.completeness) && p.missing >= 0.0 && p.missing.is_finite(), "{p:?}");
+    for f in p.forecasts.iter().flatten() {
+        assert!(f.low.is_finite() && f.high.is_finite() && f.low <= f.high, "{f:?}");
+        assert!((0.0..1.0).contains(&f.score), "{f:?}");
+    }
+}
+
+#[test]
+fn intervals_hold_and_scores_are_met() {
+    for group in [false, true] {
+        let (n, held, score, outcome) = measure(&devices(1), &plan(group), None);
+        assert!(n > 1_000.0 && held > 0.93, "{group}: {held} of {n}");
+        assert!((score - outcome).abs() < 0.03, "{group}: {score} {outcome}");
+    }
+}
+
+#[test]
+fn a_fast_clock_changes_nobody_else() {
+    let right = devices(2);
+    let mut wrong = right.clone();
+    for row in wrong.iter_mut().filter(|r| r.source == 3) {
+        row.event += 3 * 3600 * SECOND;
+    }
+    let (_, held, score, outcome) = measure(&wrong, &plan(false), Some(3));
+    let (_, _, usual, _) = measure(&right, &plan(false), Some(3));
+    assert!(held > 0.93 && (score - outcome).abs() < 0.03, "{held} {score} {outcome}");
+    assert!((score - usual).abs() < 0.02, "{score} {usual}");
+}
+
+#[test]
+fn a_backfill_of_a_month_does_not_lengthen_the_horizon() {
+    let mut rows = devices(3);
+    let before = replay(&rows, &plan(false), &mut |_| {}).horizon(1);
+    let middle = rows[rows.len() / 2].arrival;
+    for i in 0..20_000 {
+        let event = middle - 30 * 86_400 * SECOND + i * 120 * SECOND;
+        rows.push(Row { class: 1, source: 1, event, arrival: middle + i * 1_000_000, value: 1.0 });
+    }
+    rows.sort_by_key(|r| r.arrival);
+    let after = replay(&rows, &plan(false), &mut |_| {}).horizon(1);
+    assert!(after <= 2 * before, "{before} {after}");
+}
+
+#[test]
+fn a_source_that_stops_is_doubted_and_then_let_go() {
+    let mut learner = Learner::new(Settings::default());
+    let (mut tail, mut readings) = (None::<Tail>, None);
+    for i in 0..2_000 {
+        let (event, arrival) = (i * 8 * SECOND, i * 8 * SECOND + SECOND);
+        learner.arrived(&Arrived { class: 1, source: 1, event, arrival, value: 1.0, kind: Arrival::New });
+        tail.get_or_insert_with(|| Tail::of(event, 1.0, ArrivalTime(arrival))).update(event, 1.0, ArrivalTime(arrival));
+        readings = Some(event);
+    }
+    let (tail, last) = (tail.unwrap(), readings.unwrap());
+    let stratum = Stratum { class: 1, width: MINUTE, group: false };
+    let start = last - last.rem_euclid(MINUTE);
+    let bucket = Bucket { start, end: start + MINUTE };
+    let values = [1.0; AGGREGATES];
+    let readings = Readings { count: 2, sum: 2.0, variance: 0.0, min: 1.0, max: 1.0, first: start, last, values };
+    let completeness = |age: i64| {
+        let moment = Moment { bucket, now: bucket.end + age, first: start, last };
+        let member = Member { class: 1, source: 1, tail: Some(&tail), frontier: None };
+        let outlook = learner.outlook(&stratum, &moment, &member);
+        learner.predict(&stratum, &moment, &readings, &outlook, Ask::default()).completeness
+    };
+    assert!(completeness(MINUTE) < 0.7, "{}", completeness(MINUTE));
+    assert!(completeness(600 * MINUTE) > 0.98, "{}", completeness(600 * MINUTE));
+}
+
+#[test]
+fn without_data_nothing_is_claimed() {
+    let learner = Learner::new(Settings::default());
+    let stratum = Stratum { class: 1, width: MINUTE, group: false };
+    let moment = Moment { bucket: Bucket { start: 0, end: MINUTE }, now: 2 * MINUTE, first: 1, last: 2 };
+    let values = [5.0; AGGREGATES];
+    let readings = Readings { count: 2, sum: 10.0, variance: 0.0, min: 5.0, max: 5.0, first: 1, last: 2, values };
+    for outlook in [
+        Outlook::default(),
+        learner.outlook(&stratum, &moment, &Member { class: 1, source: 1, tail: None, frontier: None }),
+    ] {
+        let p = learner.predict(&stratum, &moment, &readings, &outlook, Ask::default());
+        check(&p);
+        assert!(!p.calibrated && p.forecasts.iter().flatten().all(|f| f.score <= 0.5), "{p:?}");
+    }
+}
+
+#[test]
+fn a_restart_forgets_nothing() {
+    let learner = replay(&devices(4), &plan(true), &mut |_| {});
+    let text = serde_json::to_string(&learner).unwrap();
+    let again: Learner = serde_json::from_str(&text).unwrap();
+    assert!(serde_json::to_string(&again).unwrap() == text, "numbers changed");
+    assert_eq!(again.horizon(1), learner.horizon(1));
+}
+
+#[test]
+fn hostile_numbers_break_nothing() {
+    let times = [i64::MIN, -1, 0, 1, MINUTE, i64::MAX];
+    let values = [0.0, -0.0, 1e308, -1e308, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE];
+    let mut random = Random(9);
+    let mut learner = Learner::new(Settings { series_max: 8, strata_max: 2, classes_max: 2, ..Settings::default() });
+    let mut any = |n: usize| (random.uniform() * n as f64) as usize;
+    for _ in 0..20_000 {
+        let (event, arrival, value) = (times[any(6)], times[any(6)], values[any(7)]);
+        let kind = if any(2) == 0 { Arrival::New } else { Arrival::Correction };
+        let (class, source) = (any(4) as u64, any(20) as u64);
+        learner.arrived(&Arrived { class, source, event, arrival, value, kind });
+        let width = [0, 1, MINUTE, i64::MAX][any(4)];
+        let stratum = Stratum { class, width, group: any(2) == 0 };
+        let (start, end) = (times[any(6)], times[any(6)]);
+        let (first, last) = (times[any(6)], times[any(6)]);
+        let moment = Moment { bucket: Bucket { start, end }, now: times[any(6)], first, last };
+        let previous = Some((first, value));
+        let arrival = ArrivalTime(arrival);
+        let tail = Tail { earliest: first, time: last, arrival, value, previous, cadence: values[any(7)] };
+        let frontier = Some(Frontier { newest: start, arrival: end });
+        let mut outlook = learner.outlook(&stratum, &moment, &Member { class, source, tail: Some(&tail), frontier });
+        outlook.merge(&outlook.clone());
+        let shown: [f64; AGGREGATES] = std::array::from_fn(|_| values[any(7)]);
+        let count = [0, 1, 7, u64::MAX][any(4)];
+        let (sum, variance, min, max) = (values[any(7)], values[any(7)], values[any(7)], values[any(7)]);
+        let readings = Readings { count, sum, variance, min, max, first, last, values: shown };
+        let ask = Ask { level: values[any(7)], eps: values[any(7)], floor: values[any(7)] };
+        check(&learner.predict(&stratum, &moment, &readings, &outlook, ask));
+        let observation = learner.observe(&moment, &readings, &outlook);
+        let text = serde_json::to_string(&observation).unwrap();
+        assert!(serde_json::from_str::<Observation>(&text).is_ok(), "{text}");
+        learner.step(&stratum, Some(&observation), &observation);
+        learner.learn(&stratum, &observation, &std::array::from_fn(|_| values[any(7)]), moment.now);
+    }
+    // What is not finite can not be written down and read again.
+    let text = serde_json::to_string(&learner).unwrap();
+    let at = text.find("null").map(|i| &text[i.saturating_sub(300)..i + 4]);
+    assert!(serde_json::from_str::<Learner>(&text).is_ok(), "not readable: {at:?}");
+}
+
+#[test]
+fn a_constant_never_changes_its_mean() {
+    let mut rows = devices(5);
+    rows.iter_mut().for_each(|r| r.value = 42.0);
+    replay(&rows, &plan(false), &mut |s| {
+        if s.prediction.calibrated
+            && let Some(f) = s.prediction.forecasts[Aggregate::Avg.index()]
+        {
+            assert!(f.score > 0.9 && f.high - f.low < 1e-6, "{f:?} {} {:?}", s.age, s.source);
+        }
+    });
+}
