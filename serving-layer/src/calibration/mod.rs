@@ -249,7 +249,8 @@ fn see<'a>(
     let readings = readings_of(&all);
     let moment = moment_of(due.bucket, now, &readings);
     let outlook = outlook_of(learned, &due.stratum, &moment, snapshot, members.iter().map(|(state, _)| *state));
-    Some(Seen { readings, moment, outlook })
+    let is_final = learned.learner.ready(due.stratum.class, &moment, &outlook);
+    Some(Seen { readings, moment, outlook, is_final })
 }
 
 fn moment_of(bucket: Bucket, now: ArrivalTime, readings: &Readings) -> Moment {

@@ -55,6 +55,8 @@ pub(super) struct Seen {
     pub(super) readings: Readings,
     pub(super) moment: Moment,
     pub(super) outlook: Outlook,
+    /// Whether none of its sources may still hold readings back.
+    pub(super) is_final: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -220,8 +222,7 @@ impl Watch {
                     cell.take_note(&due.stratum, foretold, learned, now);
                 }
                 // A source of it may still hold readings back.
-                (What::Learn, Some(seen)) if !learned.learner.ready(due.stratum.class, &seen.moment, &seen.outlook) => {
-                }
+                (What::Learn, Some(seen)) if !seen.is_final => {}
                 (What::Learn, Some(seen)) => {
                     let finals = seen.readings.values;
                     for foretold in std::mem::take(&mut cell.foretold) {
@@ -323,7 +324,7 @@ mod tests {
         let readings =
             Readings { count, sum, variance: 0.0, min: 1.0, max: 1.0, first: start, last: start + 1, values };
         let moment = Moment { bucket: due.bucket, now, first: start, last: start + 1 };
-        Seen { readings, moment, outlook: Outlook::default() }
+        Seen { readings, moment, outlook: Outlook::default(), is_final: true }
     }
 
     /// Runs a watch second by second; buckets show `count` by the age of the bucket.

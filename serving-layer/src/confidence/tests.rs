@@ -131,7 +131,7 @@ fn a_source_that_stops_is_doubted_and_then_let_go() {
         tail.get_or_insert_with(|| Tail::of(event, 1.0, ArrivalTime(arrival))).update(event, 1.0, ArrivalTime(arrival));
         readings = Some(event);
     }
-    let (tail, last) = (tail.unwrap(), readings.unwrap());
+    let (tail, last) = (tail.expect("as it was"), readings.expect("as it was"));
     let stratum = Stratum { class: 1, width: MINUTE, group: false };
     let start = last - last.rem_euclid(MINUTE);
     let bucket = Bucket { start, end: start + MINUTE };
@@ -164,12 +164,29 @@ fn without_data_nothing_is_claimed() {
     }
 }
 
+/// The same but for the last digits, which JSON need not keep.
+fn alike(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object};
+    match (a, b) {
+        (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(a, b)),
+        (Object(a), Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| alike(a, b)))
+        }
+        _ => match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => (a - b).abs() <= 1e-12 * a.abs(),
+            _ => a == b,
+        },
+    }
+}
+
 #[test]
 fn a_restart_forgets_nothing() {
     let learner = replay(&devices(4), &plan(true), &mut |_| {});
-    let text = serde_json::to_string(&learner).unwrap();
-    let again: Learner = serde_json::from_str(&text).unwrap();
-    assert!(serde_json::to_string(&again).unwrap() == text, "numbers changed");
+    let text = serde_json::to_string(&learner).expect("as it was");
+    let again: Learner = serde_json::from_str(&text).expect("as it was");
+    let (before, after) =
+        (serde_json::to_value(&learner).expect("numbers"), serde_json::to_value(&again).expect("numbers"));
+    assert!(alike(&before, &after), "numbers changed");
     assert_eq!(again.horizon(1), learner.horizon(1));
 }
 
@@ -203,13 +220,13 @@ fn hostile_numbers_break_nothing() {
         let ask = Ask { level: values[any(7)], eps: values[any(7)], floor: values[any(7)] };
         check(&learner.predict(&stratum, &moment, &readings, &outlook, ask));
         let observation = learner.observe(&moment, &readings, &outlook);
-        let text = serde_json::to_string(&observation).unwrap();
+        let text = serde_json::to_string(&observation).expect("as it was");
         assert!(serde_json::from_str::<Observation>(&text).is_ok(), "{text}");
         learner.step(&stratum, Some(&observation), &observation);
         learner.learn(&stratum, &observation, &std::array::from_fn(|_| values[any(7)]), moment.now);
     }
     // What is not finite can not be written down and read again.
-    let text = serde_json::to_string(&learner).unwrap();
+    let text = serde_json::to_string(&learner).expect("as it was");
     let at = text.find("null").map(|i| &text[i.saturating_sub(300)..i + 4]);
     assert!(serde_json::from_str::<Learner>(&text).is_ok(), "not readable: {at:?}");
 }
