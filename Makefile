@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DENY := $(TARGET)/tools/bin/cargo-deny
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: run test check bench beside growth steps soak fuzz sbom compat
+.PHONY: run test check bench beside growth steps soak fuzz sbom confidence compat
 
 # The demo: a real data set, a live factory, three lines to copy.
 run:
@@ -75,6 +75,11 @@ fuzz:
 # What a release consists of, as CycloneDX, into target/sbom.
 sbom:
 	tests/sbom.sh
+
+# How right confidence is on the data sets with arrival times, with the diagrams of docs/confidence.md.
+confidence:
+	$(CARGO) build --release --workspace --bins --locked
+	tests/confidence/run.sh $(TARGET)/release/weir $(DATA) $(TARGET)/confidence docs/plots
 
 # Answers beside those of DuckDB and Polars on the real data sets, where they lie beside the project.
 DATA ?= ../shared/data
