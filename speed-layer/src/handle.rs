@@ -185,7 +185,7 @@ impl SpeedLayer {
     /// A log file can't be read or written, or is corrupt.
     pub fn open(dir: PathBuf, settings: Settings, components: Components, recovered: Recovered) -> Result<Self> {
         create_private_dir(&dir)?;
-        let registry = Registry::new(settings.max_series);
+        let registry = Registry::new(settings.max_series, settings.new_series_per_second);
         recovered.series.iter().for_each(|s| registry.restore(s.id, s.key.clone()));
         let mut state =
             SpeedState::new(state_settings(&settings), recovered.version, &recovered.series, recovered.epochs);
@@ -229,8 +229,8 @@ impl SpeedLayer {
         let bytes = u32::try_from((rows.series.len() * 24).min(WAITING_BYTES)).expect("bounded");
         let overloaded = Error::Overloaded { reason: "too many readings wait for the log", retry_after_s: 1 };
         let _permit = self.waiting.try_acquire_many(bytes).map_err(|_| overloaded)?;
-        let (ids, definitions) = self.shared.registry.resolve(&rows.keys)?;
         let now = self.components.clock.now();
+        let (ids, definitions) = self.shared.registry.resolve(&rows.keys, now)?;
         // Whole milliseconds, as history keeps them: live and flushed readings tell the same.
         let arrival = ArrivalTime(now.0 - now.0.rem_euclid(MILLISECOND));
         let mut answers = Vec::new();

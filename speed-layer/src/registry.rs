@@ -8,7 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use schemas::selector::Selector;
-use schemas::{Error, Result, SeriesId, SeriesKey};
+use schemas::time::SECOND;
+use schemas::{ArrivalTime, SeriesId, SeriesKey};
+
+use crate::error::{Error, Result};
 
 /// Series with the ids that they got.
 pub(crate) type Definitions = Vec<(SeriesId, SeriesKey)>;
@@ -21,6 +24,38 @@ struct Inner {
     keys: Vec<Vec<Option<SeriesKey>>>,
     /// Defined, but in no durable frame yet.
     pending: HashSet<SeriesId>,
+    allowance: Allowance,
+}
+
+/// Seconds' worth of new series that may come at once: a fleet that is switched on.
+const BURST_S: f64 = 10.0;
+
+/// How many new series may come now: a bucket that fills as time passes. A batch may take more than is left, and those after
+/// it wait: else one with very many would never be taken.
+#[derive(Debug, Default)]
+struct Allowance {
+    /// `None`: full.
+    left: Option<f64>,
+    at: i64,
+}
+
+impl Allowance {
+    fn take(&mut self, series: usize, per_second: usize, now: ArrivalTime) -> Result<()> {
+        let most = per_second as f64 * BURST_S;
+        let passed = now.0.saturating_sub(self.at).max(0) as f64 / SECOND as f64;
+        let left = self.left.map_or(most, |left| (left + passed * per_second as f64).min(most));
+        self.at = now.0;
+        if left <= 0.0 {
+            self.left = Some(left);
+            let retry_after_s = (-left / per_second as f64).ceil().clamp(1.0, 60.0) as u64;
+            return Err(Error::Overloaded {
+                reason: "too many new series at once (new_series_per_second)",
+                retry_after_s,
+            });
+        }
+        self.left = Some(left - series as f64);
+        Ok(())
+    }
 }
 
 /// The registry, shared by all who decode.
@@ -29,18 +64,19 @@ struct Inner {
 pub(crate) struct Registry {
     inner: RwLock<Inner>,
     max_series: usize,
+    new_per_second: usize,
 }
 
 impl Registry {
-    pub(crate) fn new(max_series: usize) -> Self {
-        Self { inner: RwLock::default(), max_series }
+    pub(crate) fn new(max_series: usize, new_per_second: usize) -> Self {
+        Self { inner: RwLock::default(), max_series, new_per_second: new_per_second.max(1) }
     }
 
     /// The id of each key, handing out new ones; and the definitions that the frame must carry.
     ///
     /// # Errors
-    /// There are too many series.
-    pub(crate) fn resolve(&self, keys: &[SeriesKey]) -> Result<(Vec<SeriesId>, Definitions)> {
+    /// There are too many series, or too many new ones at once.
+    pub(crate) fn resolve(&self, keys: &[SeriesKey], now: ArrivalTime) -> Result<(Vec<SeriesId>, Definitions)> {
         if keys.is_empty() {
             return Ok(Default::default());
         }
@@ -52,7 +88,7 @@ impl Registry {
         let ids = match known {
             Some((true, ids)) => return Ok((ids, Vec::new())),
             Some((false, ids)) => ids,
-            None => self.define_missing(keys)?,
+            None => self.define_missing(keys, now)?,
         };
         let inner = self.read();
         let definitions = ids.iter().zip(keys).filter(|(id, _)| inner.pending.contains(id));
@@ -60,11 +96,15 @@ impl Registry {
         Ok((ids, definitions))
     }
 
-    fn define_missing(&self, keys: &[SeriesKey]) -> Result<Vec<SeriesId>> {
+    fn define_missing(&self, keys: &[SeriesKey], now: ArrivalTime) -> Result<Vec<SeriesId>> {
         let mut inner = self.write();
         let missing = keys.iter().filter(|key| !inner.ids.contains_key(key.text())).count();
         if inner.ids.len() + missing > self.max_series {
-            return Err(Error::invalid(format!("more than {} series; raise max_series to take more", self.max_series)));
+            let reason = format!("more than {} series; raise max_series to take more", self.max_series);
+            return Err(schemas::Error::invalid(reason).into());
+        }
+        if missing > 0 {
+            inner.allowance.take(missing, self.new_per_second, now)?;
         }
         Ok(keys.iter().map(|key| inner.define_next(key)).collect())
     }
@@ -175,18 +215,37 @@ impl Inner {
 mod tests {
     use super::*;
 
+    const NOW: ArrivalTime = ArrivalTime(1_000 * SECOND);
+
+    #[test]
+    fn only_so_many_series_are_new_at_once() {
+        let registry = Registry::new(10_000, 10);
+        let keys = |from: usize, count: usize| -> Vec<SeriesKey> {
+            (from..from + count).map(|i| SeriesKey::parse(&format!("m{{x=\"{i}\"}}")).expect("valid")).collect()
+        };
+        let at = |seconds: i64| ArrivalTime(NOW.0 + seconds * SECOND);
+        registry.resolve(&keys(0, 150), NOW).expect("a fleet is switched on");
+        let refused = registry.resolve(&keys(150, 1), NOW).expect_err("one more");
+        assert!(matches!(refused, Error::Overloaded { retry_after_s: 5, .. }), "{refused}");
+        registry.resolve(&keys(0, 150), NOW).expect("known ones cost nothing");
+        assert!(registry.resolve(&keys(150, 1), at(5)).is_err(), "what was too much is still owed");
+        registry.resolve(&keys(150, 10), at(6)).expect("ten a second");
+        assert!(registry.resolve(&keys(160, 1), at(6)).is_err());
+        registry.resolve(&keys(160, 100), at(1_000)).expect("as at first");
+    }
+
     #[test]
     fn definitions_ride_along_until_durable() {
-        let registry = Registry::new(3);
+        let registry = Registry::new(3, 100);
         let key = |text: &str| SeriesKey::parse(text).expect(text);
         let keys = [key("a{x=\"1\"}"), key("b"), key("a{x=\"2\"}")];
-        let (ids, definitions) = registry.resolve(&keys).expect("room");
+        let (ids, definitions) = registry.resolve(&keys, NOW).expect("room");
         assert_eq!(ids, [SeriesId::new(0, 0), SeriesId::new(1, 0), SeriesId::new(0, 1)]);
         assert_eq!(definitions.len(), 3);
-        assert_eq!(registry.resolve(&keys[..1]).expect("known").1.len(), 1, "not durable yet");
+        assert_eq!(registry.resolve(&keys[..1], NOW).expect("known").1.len(), 1, "not durable yet");
         registry.mark_durable(&definitions);
-        assert_eq!(registry.resolve(&keys).expect("known"), (ids, vec![]));
-        assert!(registry.resolve(&[key("c")]).is_err(), "a fourth series");
+        assert_eq!(registry.resolve(&keys, NOW).expect("known"), (ids, vec![]));
+        assert!(registry.resolve(&[key("c")], NOW).is_err(), "a fourth series");
         assert_eq!(registry.select(&"a".parse().expect("valid")).len(), 2);
         assert_eq!(registry.key(SeriesId::new(1, 0)), Some(key("b")));
     }

@@ -34,6 +34,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Most series.
     pub max_series: usize,
+    /// New series that may come in a second; ten times as many at once. More are refused for a while.
+    pub new_series_per_second: usize,
     /// How many shards share the devices.
     pub shards: usize,
 }
@@ -50,6 +52,7 @@ impl Default for Settings {
             hot_bytes: 128 << 20,
             segment_bytes: 32 << 20,
             max_series: 5_000_000,
+            new_series_per_second: 100_000,
             shards: std::thread::available_parallelism().map_or(1, usize::from).min(64),
         }
     }

@@ -201,6 +201,13 @@ pub const KEYS: &[Key] = &[
         get: |s| s.engine.speed.max_series.to_string(),
     },
     Key {
+        name: "new_series_per_second",
+        value: "NUMBER",
+        about: "New series that may come in a second, ten times as many at once; more are refused for a while",
+        set: |s, text| positive(text).map(|v| s.engine.speed.new_series_per_second = v),
+        get: |s| s.engine.speed.new_series_per_second.to_string(),
+    },
+    Key {
         name: "generation_grace",
         value: "DURATION",
         about: "How long superseded generations can be asked for and reverted to",
