@@ -9,7 +9,7 @@ use schemas::gap::{Gap, GapHook};
 use schemas::lateness::LatenessTable;
 use schemas::ledger::Tally;
 use schemas::selector::Selector;
-use schemas::time::MILLISECOND;
+use schemas::time::{HOUR, MILLISECOND};
 use schemas::view::HistoryVersion;
 use schemas::{ArrivalTime, Batch, Clock, LogPosition, SeriesId, SeriesKey};
 use tokio::sync::{Mutex, Semaphore, oneshot};
@@ -280,14 +280,15 @@ impl SpeedLayer {
     }
 
     /// The newest end of some series of some metrics, at most `series` of each of at most `metrics`; of others with another
-    /// `seed`. Of what has many, those heard lately come first.
+    /// `seed`. Of what has many, those heard within the last hour of arrivals come first.
     pub fn sample(&self, metrics: usize, series: usize, seed: u64) -> Vec<SeriesState> {
         /// So many are looked at for each that is taken.
         const LOOKED_AT: usize = 4;
         let candidates = self.shared.registry.sample(metrics, series * LOOKED_AT, seed);
         let mut found = self.shared.folded().tails(candidates);
-        let newest = |state: &SeriesState| state.tail.map(|tail| tail.arrival);
-        found.sort_by(|a, b| a.id.metric().cmp(&b.id.metric()).then(newest(b).cmp(&newest(a))));
+        let newest = found.iter().filter_map(|state| state.tail).map(|tail| tail.arrival.0).max().unwrap_or(0);
+        let silent = |state: &SeriesState| state.tail.is_none_or(|tail| newest.saturating_sub(tail.arrival.0) > HOUR);
+        found.sort_by_key(|state| (state.id.metric(), silent(state)));
         let of_one = found.chunk_by(|a, b| a.id.metric() == b.id.metric());
         of_one.flat_map(|states| states.iter().take(series).cloned()).collect()
     }
@@ -305,7 +306,10 @@ impl SpeedLayer {
     /// The readings of watched series since this was asked last, in order of arrival, and how many more there were: only
     /// so many are kept. Those that repeat one are not among them.
     pub fn heard(&self) -> (Vec<Heard>, u64) {
-        self.shared.fold().take_heard()
+        let (mut heard, lost) = self.shared.fold().take_heard();
+        // Not while others wait for the state.
+        heard.sort_by_key(|heard| heard.arrival);
+        (heard, lost)
     }
 
     /// The newest end of the selected series, sorted by `metric_key`.

@@ -9,9 +9,11 @@ use schemas::{ArrivalTime, EventTime, TimeRange};
 
 /// Refused readings whose event times lie no further apart than this are one hole.
 const TOGETHER: i64 = 10 * SECOND;
+/// Of one batch, so many holes are kept.
+const RUNS: usize = 16;
 /// Sources that were refused or met nobody come back within this time.
 const RETURN: i64 = 600 * SECOND;
-/// So many are told apart; more become one.
+/// So many are known; of more, the oldest is forgotten.
 const HOLES: usize = 64;
 
 /// Why something is missing.
@@ -81,10 +83,12 @@ impl Holes {
         }
     }
 
-    /// Readings of these event times were refused now.
-    pub fn shed(&self, range: TimeRange, now: ArrivalTime) {
-        if !range.is_empty() {
-            self.add(Hole { start: range.start.0, end: range.end.0, at: now.0, reason: Reason::Shed });
+    /// Readings of these event times were refused now. What lies far apart makes holes of its own.
+    pub fn shed(&self, times: &mut [i64], now: ArrivalTime) {
+        times.sort_unstable();
+        for run in times.chunk_by(|a, b| b.saturating_sub(*a) <= TOGETHER).take(RUNS) {
+            let (start, end) = (run[0], run[run.len() - 1].saturating_add(1));
+            self.add(Hole { start, end, at: now.0, reason: Reason::Shed });
         }
     }
 
@@ -95,8 +99,9 @@ impl Holes {
             None => holes.push(hole),
         }
         if holes.len() > HOLES {
-            let second = holes.remove(1);
-            holes[0].widen(&second);
+            // The oldest matters least.
+            let oldest = holes.iter().enumerate().min_by_key(|(_, hole)| hole.at).map(|(i, _)| i);
+            oldest.map(|i| holes.remove(i));
         }
     }
 
@@ -130,13 +135,13 @@ mod tests {
             assert_eq!(touching(from, to, now), expected, "{from} {to} {now}");
         }
         // Refusals one after the other are one; what is old and refused now may come now.
-        (2_000..2_050).for_each(|now| holes.shed(range(now, now + 1), at(now)));
-        holes.shed(range(100, 200), at(3_000));
-        holes.shed(range(0, 0), at(3_000));
+        (2_000..2_050).for_each(|now| holes.shed(&mut [now * SECOND], at(now)));
+        holes.shed(&mut [100 * SECOND, 3_050 * SECOND], at(3_000));
+        holes.shed(&mut [], at(3_000));
         let told: Vec<String> =
             holes.in_range(range(0, 4_000), at(3_001), 2_000 * SECOND).iter().map(Hole::told).collect();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[1], "readings were refused between 1970-01-01T00:33:20Z and 1970-01-01T00:34:10Z");
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert_eq!(told[1], "readings were refused between 1970-01-01T00:33:20Z and 1970-01-01T00:34:09.000000001Z");
         assert_eq!(touching(100, 101, 3_999), 1);
     }
 
@@ -145,10 +150,10 @@ mod tests {
         let holes = Holes::default();
         for i in 0..1_000 {
             let start = i * 1_000 * SECOND;
-            holes.shed(TimeRange::new(start, start + 1), ArrivalTime(start));
+            holes.shed(&mut [start], ArrivalTime(start));
         }
         let all = holes.in_range(TimeRange::ALL, ArrivalTime(0), i64::MAX);
         assert_eq!(all.len(), HOLES);
-        assert_eq!((all[0].start, all[HOLES - 1].end), (0, 999_000 * SECOND + 1));
+        assert_eq!(all[HOLES - 1].end, 999_000 * SECOND + 1);
     }
 }

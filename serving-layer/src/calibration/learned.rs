@@ -13,6 +13,8 @@ use crate::confidence::{Ask, ClassId, Learner, ScoreRow, Scores, Settings, Sourc
 pub const LEVEL: f64 = 0.95;
 /// The form in which it is kept; another is forgotten.
 const FORM: u32 = 1;
+/// Metrics that are remembered; of more, those that are not watched now go first.
+const CLASSES: usize = 64;
 /// Strata that are remembered: each metric at each width, single series and groups.
 const STRATA: usize = 256;
 /// By the definition of the horizon one reading in a thousand comes later; that is worth so many observed buckets.
@@ -108,8 +110,13 @@ impl Learned {
 
     /// Names classes.
     pub(super) fn name<'a>(&mut self, metrics: impl Iterator<Item = &'a str>) {
-        for metric in metrics {
-            self.names.entry(class_of(metric)).or_insert_with(|| metric.to_owned());
+        let watched: BTreeMap<ClassId, String> = metrics.map(|metric| (class_of(metric), metric.to_owned())).collect();
+        self.names.extend(watched.clone());
+        while self.names.len() > CLASSES {
+            let Some(class) = self.names.keys().find(|class| !watched.contains_key(class)).copied() else { return };
+            self.names.remove(&class);
+            self.revisions.remove(&class);
+            self.scores.retain(|kept| kept != class);
         }
     }
 

@@ -14,7 +14,7 @@ mod holes;
 mod learned;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use schemas::epoch::{SeriesState, Snapshot};
@@ -36,6 +36,8 @@ use crate::serving::Serving;
 /// The name that what was learned is kept by, and the one of the last moment when the server is known to have run.
 const KEPT_AS: &str = "calibration";
 const ALIVE: &str = "alive_at";
+/// Queries see what was learned after so long at most.
+const SHOW_EVERY: i64 = 3 * SECOND;
 /// It is kept this often, and other series are watched.
 const KEEP_EVERY: i64 = 60 * SECOND;
 const WATCH_EVERY: i64 = 600 * SECOND;
@@ -46,7 +48,7 @@ const SERIES: usize = 16;
 /// What was learned, and what is watched in order to learn more; held by the handle of the serving layer.
 #[derive(Debug)]
 pub struct Calibration {
-    // A query takes what was learned as one immutable value; the next lesson copies it only where one is held.
+    /// What queries see: one immutable value, replaced now and then.
     learned: Mutex<Arc<Learned>>,
     watch: tokio::sync::Mutex<Watching>,
     /// What is missing for reasons that no model of lateness knows.
@@ -56,19 +58,29 @@ pub struct Calibration {
 #[derive(Debug)]
 struct Watching {
     watch: Watch,
+    /// What learns. Nobody waits for it.
+    learned: Learned,
     /// The series that are watched.
     series: HashMap<SeriesId, SeriesState>,
     chosen_at: Option<i64>,
     kept_at: i64,
+    shown_at: i64,
 }
 
 impl Calibration {
     /// Nothing was learned yet.
     pub(crate) fn new(horizon_max: i64, epsilon: f64, base: Resolution) -> Self {
-        let watching =
-            Watching { watch: Watch::new(base, horizon_max), series: HashMap::new(), chosen_at: None, kept_at: 0 };
+        let learned = Learned::new(horizon_max, epsilon);
+        let watching = Watching {
+            watch: Watch::new(base, horizon_max),
+            learned: learned.clone(),
+            series: HashMap::new(),
+            chosen_at: None,
+            kept_at: 0,
+            shown_at: 0,
+        };
         Self {
-            learned: Mutex::new(Arc::new(Learned::new(horizon_max, epsilon))),
+            learned: Mutex::new(Arc::new(learned)),
             watch: tokio::sync::Mutex::new(watching),
             holes: Holes::default(),
         }
@@ -76,15 +88,11 @@ impl Calibration {
 
     /// What was learned so far.
     pub fn learned(&self) -> Arc<Learned> {
-        Arc::clone(&self.lock())
+        Arc::clone(&self.learned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn teach<T>(&self, lesson: impl FnOnce(&mut Learned) -> T) -> T {
-        lesson(Arc::make_mut(&mut self.lock()))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<Learned>> {
-        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
+    fn show(&self, learned: Arc<Learned>) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = learned;
     }
 }
 
@@ -102,14 +110,17 @@ impl Serving {
         }
         if let Some(kept) = catalog.meta(KEPT_AS).await? {
             match Learned::from_text(&kept, self.settings.horizon_max_nanos(), self.settings.epsilon) {
-                Ok(learned) => *self.calibration.lock() = Arc::new(learned),
+                Ok(learned) => {
+                    self.calibration.watch.lock().await.learned = learned.clone();
+                    self.calibration.show(Arc::new(learned));
+                }
                 Err(error) => tracing::warn!(%error, "what was learned of confidence can't be read: learning anew"),
             }
         }
         Ok(())
     }
 
-    /// Keeps what was learned, and that the server runs.
+    /// Keeps what was learned and shown, and that the server runs.
     ///
     /// # Errors
     /// The catalog can't be written.
@@ -133,13 +144,22 @@ impl Serving {
         let mut watching = self.calibration.watch.lock().await;
         let now = self.clock.now();
         self.choose(&mut watching, now);
-        self.hear(&watching);
-        let learned = self.calibration.learned();
-        let due = watching.watch.due(now, |class| learned.learner.label_age(class));
-        drop(learned);
+        self.hear(&mut watching);
+        let Watching { watch, learned, series, .. } = &mut *watching;
+        let due = watch.due(now, |class| learned.learner.label_age(class));
         if !due.is_empty() {
-            let seen = self.look(&watching.series, due, now).await?;
-            self.calibration.teach(|learned| watching.watch.learn(seen, learned, now));
+            let places: Vec<_> = due.iter().map(Due::place).collect();
+            match self.look(learned, series, due, now).await {
+                Ok(seen) => watch.learn(seen, learned, now),
+                Err(error) => {
+                    watch.put_off(&places, now);
+                    return Err(error);
+                }
+            }
+        }
+        if now.0.saturating_sub(watching.shown_at) >= SHOW_EVERY {
+            watching.shown_at = now.0;
+            self.calibration.show(Arc::new(watching.learned.clone()));
         }
         if now.0.saturating_sub(watching.kept_at) >= KEEP_EVERY {
             watching.kept_at = now.0;
@@ -155,42 +175,52 @@ impl Serving {
             return;
         }
         watching.chosen_at = Some(now.0);
-        let chosen = self.speed.sample(METRICS, SERIES, now.0.unsigned_abs());
+        // Those that still speak stay: whoever listens to others now and then hears silences where there are none.
+        let ids: Vec<SeriesId> = watching.watch.chosen().collect();
+        let speaks =
+            |state: &SeriesState| state.tail.is_some_and(|tail| now.0.saturating_sub(tail.arrival.0) < 2 * WATCH_EVERY);
+        let mut chosen = self.speed.snapshot_of(&ids).series;
+        chosen.retain(speaks);
+        for more in self.speed.sample(METRICS, SERIES, now.0.unsigned_abs()) {
+            let of_metric = chosen.iter().filter(|state| state.id.metric() == more.id.metric()).count();
+            let metrics: HashSet<u32> = chosen.iter().map(|state| state.id.metric()).collect();
+            let has_room = if of_metric == 0 { metrics.len() < METRICS } else { of_metric < SERIES };
+            if has_room && !chosen.iter().any(|state| state.id == more.id) {
+                chosen.push(more);
+            }
+        }
         self.speed.watch(chosen.iter().map(|series| series.id).collect());
-        self.calibration.teach(|learned| learned.name(chosen.iter().map(|series| series.key.metric())));
-        let ids: Vec<_> = chosen.iter().map(|s| (class_of(s.key.metric()), s.id)).collect();
-        watching.watch.choose(ids);
+        watching.learned.name(chosen.iter().map(|series| series.key.metric()));
+        watching.watch.choose(chosen.iter().map(|s| (class_of(s.key.metric()), s.id)).collect());
         // Those of buckets that are not final yet are still needed.
-        watching.series.retain(|id, _| watching.watch.needs(*id));
+        let needed = watching.watch.needed();
+        watching.series.retain(|id, _| needed.contains(id));
         watching.series.extend(chosen.into_iter().map(|series| (series.id, series)));
     }
 
-    fn hear(&self, watching: &Watching) {
+    fn hear(&self, watching: &mut Watching) {
         let (heard, lost) = self.speed.heard();
         if lost > 0 {
             tracing::debug!(lost, "more was heard of watched series than can be learned from");
         }
-        if heard.is_empty() {
-            return;
+        let Watching { learned, series, .. } = watching;
+        for heard in heard {
+            let Some(series) = series.get(&heard.series) else { continue };
+            learned.learner.arrived(&Arrived {
+                class: class_of(series.key.metric()),
+                source: source_of(&series.key),
+                event: heard.time,
+                arrival: heard.arrival.0,
+                value: heard.value,
+                kind: if heard.corrects { Arrival::Correction } else { Arrival::New },
+            });
         }
-        self.calibration.teach(|learned| {
-            for heard in heard {
-                let Some(series) = watching.series.get(&heard.series) else { continue };
-                learned.learner.arrived(&Arrived {
-                    class: class_of(series.key.metric()),
-                    source: source_of(&series.key),
-                    event: heard.time,
-                    arrival: heard.arrival.0,
-                    value: heard.value,
-                    kind: if heard.corrects { Arrival::Correction } else { Arrival::New },
-                });
-            }
-        });
     }
 
     /// What the watched buckets that are due show now.
     async fn look(
         &self,
+        learned: &Learned,
         series: &HashMap<SeriesId, SeriesState>,
         due: Vec<Due>,
         now: ArrivalTime,
@@ -199,20 +229,24 @@ impl Serving {
         ids.sort_unstable();
         ids.dedup();
         let snapshot = self.speed.snapshot_of(&ids);
-        let learned = self.calibration.learned();
         let mut by_bucket: BTreeMap<(i64, i64), Vec<Due>> = BTreeMap::new();
         for due in due {
             by_bucket.entry((due.bucket.start, due.stratum.width)).or_default().push(due);
         }
         let mut seen = Vec::new();
         for ((start, width), due) in by_bucket {
-            let Ok(step) = Resolution::from_nanos(width) else { continue };
+            let step = Resolution::from_nanos(width)?;
             let range = TimeRange::new(start, start.saturating_add(width));
+            // Nobody is told how far to trust what lies over a hole, and what became of it teaches nothing of lateness.
+            if !self.calibration.holes.in_range(range, now, i64::MAX).is_empty() {
+                seen.extend(due.into_iter().map(|due| (due, None)));
+                continue;
+            }
             let wanted: Vec<SeriesId> = due.iter().flat_map(|due| due.series.iter().copied()).collect();
             let found = self.cells_of(&snapshot, &wanted, range, step).await?;
             for due in due {
                 let members = due.series.iter().filter_map(|id| series.get(id).map(|state| (state, found.get(id))));
-                let one = see(&learned, &snapshot, &due, members, now);
+                let one = see(learned, &snapshot, &due, members, now);
                 seen.push((due, one));
             }
         }

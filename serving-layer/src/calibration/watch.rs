@@ -4,7 +4,7 @@
 //! choose from, nor how a bucket is looked at.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use schemas::partial::Aggregate;
 use schemas::time::{HOUR, MINUTE, SECOND};
@@ -17,8 +17,10 @@ use crate::confidence::{
 
 /// Buckets that are watched at once: some ten kilobytes each.
 const CELLS: usize = 4_096;
-/// Buckets that are looked at in one step.
-const AT_ONCE: usize = 512;
+/// Buckets that are looked at in one step: some tens of milliseconds of work, mostly of those that teach.
+const AT_ONCE: usize = 128;
+/// What could not be looked at is looked at again after so long.
+const AGAIN: i64 = 10 * SECOND;
 /// A bucket that is looked at later than planned by more than this and a fifth of its age tells nothing of the age planned.
 const PUNCTUAL: i64 = 3 * SECOND;
 
@@ -47,6 +49,13 @@ enum What {
     Learn,
     /// See whether it changed since.
     Recheck,
+}
+
+impl Due {
+    /// What [`Watch::put_off`] needs to know of it.
+    pub(super) fn place(&self) -> (u64, usize) {
+        (self.cell, self.step)
+    }
 }
 
 /// What a bucket shows.
@@ -123,9 +132,14 @@ impl Watch {
         }
     }
 
-    /// Whether a bucket that is watched is of this series.
-    pub(super) fn needs(&self, id: SeriesId) -> bool {
-        self.cells.values().any(|cell| cell.series.contains(&id))
+    /// The series that are watched.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = SeriesId> {
+        self.series.values().flatten().copied()
+    }
+
+    /// The series of all buckets that are watched.
+    pub(super) fn needed(&self) -> HashSet<SeriesId> {
+        self.cells.values().flat_map(|cell| cell.series.iter().copied()).collect()
     }
 
     /// Takes up new buckets, and tells those that are to be looked at now. `label_age`: the age at which buckets of a class
@@ -155,6 +169,11 @@ impl Watch {
             due.push(Due { cell: id, step, age, what, stratum: *stratum, bucket: *bucket, series: series.clone() });
         }
         due
+    }
+
+    /// Buckets that could not be looked at now come again.
+    pub(super) fn put_off(&mut self, due: &[(u64, usize)], now: ArrivalTime) {
+        self.queue.extend(due.iter().map(|(id, step)| Reverse((now.0.saturating_add(AGAIN), *id, *step))));
     }
 
     /// Takes up the present bucket of each width at its middle.
@@ -208,6 +227,9 @@ impl Watch {
             && let Some(count) = self.counts.get_mut(&cell.stratum)
         {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&cell.stratum);
+            }
         }
     }
 
@@ -231,9 +253,14 @@ impl Watch {
                     }
                     cell.finals = Some(finals);
                 }
-                (What::Recheck, seen) => {
+                // It lies over a hole now.
+                (What::Recheck, None) => {
+                    self.forget(due.cell);
+                    continue;
+                }
+                (What::Recheck, Some(seen)) => {
                     let finals = cell.finals.unwrap_or([f64::NAN; AGGREGATES]);
-                    let stays = seen.is_some_and(|seen| same(&seen.readings.values, &finals));
+                    let stays = same(&seen.readings.values, &finals);
                     learned.revised(due.stratum.class, !stays);
                     self.forget(due.cell);
                     continue;
@@ -289,6 +316,7 @@ fn score(stratum: &Stratum, foretold: &Foretold, finals: &[f64; AGGREGATES], lea
         learned.scores.add(&Outcome {
             class: stratum.class,
             group: stratum.group,
+            resolution: stratum.width,
             aggregate,
             age: foretold.age,
             shown,

@@ -47,6 +47,21 @@ pub(crate) fn bin(age: f64) -> usize {
     i
 }
 
+/// The bins whose middles an age lies between, and how far it is from the one to the other, by ratio.
+pub(crate) fn around(age: f64) -> (usize, usize, f64) {
+    let seconds = age / SECOND;
+    if seconds <= AGES[1] {
+        let k = bin(age);
+        return (k, k, 0.0);
+    }
+    let above = AGES.partition_point(|a| *a <= seconds);
+    if above >= AGES.len() {
+        return (BINS - 1, BINS - 1, 0.0);
+    }
+    let (low, high) = (AGES[above - 1], AGES[above]);
+    (above, above + 1, ((seconds / low).ln() / (high / low).ln()).clamp(0.0, 1.0))
+}
+
 /// Ages at which cells of buckets `width` long should be observed, from before their end up to `horizon`, nanoseconds.
 ///
 /// The same for all cells: every checkpoint is an age that experience is kept for.

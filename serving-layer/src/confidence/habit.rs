@@ -297,12 +297,12 @@ impl Habits {
         per_reading * curve.later(age)
     }
 
-    /// The age at which cells of a class are labelled, and the part of it that the class has been heard for.
+    /// The age at which cells of a class are labelled, and for how many times as long the class has been heard, up to 3.
     pub(crate) fn label_age(&self, class: ClassId) -> (f64, f64) {
         let Some(known) = self.classes.get(&class).filter(|c| c.label_age > 0.0) else {
             return (self.horizon_max, 0.0);
         };
-        (known.label_age, (between(known.since, known.latest) / known.label_age).clamp(0.0, 1.0))
+        (known.label_age, (between(known.since, known.latest) / known.label_age).clamp(0.0, 3.0))
     }
 
     /// The age after which less than `share` of what changes a value still arrives, nanoseconds.

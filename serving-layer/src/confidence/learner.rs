@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::drift::Drift;
 use super::evidence::{AGGREGATES, Ask, ClassId, Forecast, Moment, Prediction, Readings, Stratum, between};
 use super::habit::{Arrived, Habits};
+use super::ladder::{Note, Step};
 use super::mixture::Mixture;
 use super::outlook::{Member, Outlook};
 use super::pool::Cumulated;
@@ -31,6 +33,12 @@ const WAIT: f64 = 5.0;
 /// Of a cell that is nearly final, at least so many readings are missing, and no more than this share.
 const MANY_MISSING: f64 = 4.0;
 const FEW: f64 = 0.03;
+/// A class must have been heard for so much longer than its lateness reaches before answers are called calibrated.
+const TRUST: f64 = 0.25;
+/// Readings that may come later than anything heard, per cell and of those counted, and how soon fewer with age.
+const UNHEARD: (f64, f64, f64) = (0.7, 0.05, 4.0);
+/// The share of a group's readings that silent sources must withhold to be reckoned with.
+const WITHHELD: f64 = 0.1;
 const DAY: f64 = 86_400e9;
 /// Labels later than this come too late to correct expectations.
 const SLOW: f64 = DAY / 4.0;
@@ -164,7 +172,9 @@ impl Learner {
     /// Keeps what is known of a cell now, to learn from it when it is final.
     pub fn observe(&self, moment: &Moment, readings: &Readings, outlook: &Outlook) -> Observation {
         let age = between(moment.bucket.end, moment.now);
-        Observation { features: Features::of(age, weekday(moment.bucket.start), readings, outlook) }
+        Observation {
+            features: Features::of((age, moment.now as f64), weekday(moment.bucket.start), readings, outlook),
+        }
     }
 
     /// Foretells a cell.
@@ -186,22 +196,58 @@ impl Learner {
         let table = self.table(stratum).unwrap_or(parent);
         let features = &observation.features;
         let (place, missing, _) = situation(table, features);
-        let calibrated = table.calibrated(place);
+        let (trust, o) = (features.trust(), &features.outlook);
+        let calibrated = table.calibrated(place) && trust >= TRUST;
+        // Until then readings later than anything heard are to be reckoned with.
+        let doubt = if calibrated { 0.0 } else { 1.0 - trust };
+        let waited = features.age.max(0.0) / self.habits.label_age(stratum.class).0.max(1.0);
+        let unheard = doubt * (UNHEARD.0 + UNHEARD.1 * features.n) / (1.0 + UNHEARD.2 * waited);
+        let by_steps = Drift::of(table, features, missing, ask.level);
+        // One series is known well enough by its silence; several fall silent together behind one gateway.
+        let many = stratum.group && o.withheld > WITHHELD * features.n;
+        let withheld = if many { o.withheld } else { 0.0 };
+        let held_back = if many { Drift::withheld(features, missing) } else { None };
+        let extra = unheard + withheld.min(1e12);
         let mut forecasts = [None; AGGREGATES];
         for &aggregate in wanted {
             let value = features.values[aggregate.index()];
             if !value.is_finite() {
                 continue;
             }
-            let told = tell(table, parent, features, aggregate, place, missing, ask);
+            let mut told = tell(table, parent, features, aggregate, place, missing, ask);
+            let mut doubted = 1.0;
+            if extra > 0.0 {
+                let shape = features.shape(aggregate, missing + extra, table.lesson(place));
+                told.mixture.same = told.mixture.same.min(shape.same);
+                told.mixture.shape.scale =
+                    told.mixture.shape.scale.max(shape.scale) * (1.0 + (withheld / features.n.max(1.0)).min(1.0));
+                doubted = told.mixture.within(ask.eps * value.abs().max(ask.floor));
+            }
             let (low, high) = told.interval(value, aggregate, ask.level, table.tails(place, aggregate.index()));
+            let other = by_steps.iter().chain(&held_back);
+            let (low, high) = other.fold((low, high), |known, other| other.widen(aggregate, features, known));
             let score = table.score(parent, place, aggregate.index(), told.claimed_score);
             let most = if calibrated { SCORE_MAX } else { 0.5 + (SCORE_UNCALIBRATED - 0.5) * features.heard() };
+            let score = score + doubt * (score.min(doubted) - score);
             let score = if score.is_finite() { score.clamp(0.0, most) } else { 0.0 };
             forecasts[aggregate.index()] = Some(Forecast { low, high, score });
         }
         let whole = features.n + missing;
-        let completeness = if whole > 0.0 { (features.n / whole).clamp(0.0, 1.0) } else { 0.0 };
+        // Expected of a quotient: `E[n / N] = n / E[N] (1 + Var N / E[N]^2)`, to the second order (the delta method),
+        // less where that is no small term.
+        // What a silent source holds back is left out: it comes together or not at all, and the doubt is to be seen.
+        let drift = table.drift(features.age).filter(|_| table.by_steps(features.age));
+        let varying = match drift {
+            Some(drift) => 0.5 * drift + missing / (whole * whole).max(1.0),
+            None if o.held > 0.5 => 0.0,
+            None => (table.lesson(place).phi * missing + 1.0) * missing / (whole * whole).max(1.0),
+        };
+        let varying = varying.clamp(0.0, 1.0);
+        let completeness = if whole > 0.0 {
+            (features.n / whole * (1.0 + varying / (1.0 + 4.0 * varying))).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         Prediction { completeness, missing, forecasts, calibrated }
     }
 
@@ -209,18 +255,31 @@ impl Learner {
     /// checkpoint to checkpoint teaches long before the cell is final.
     pub fn step(&mut self, stratum: &Stratum, before: Option<&Observation>, observation: &Observation) {
         self.make_room(stratum);
-        let slow = self.habits.label_age(stratum.class).0 > SLOW;
+        let label_age = self.habits.label_age(stratum.class).0;
         let table = self.tables.entry(*stratum).or_default();
-        table.slow = slow;
+        table.slow = label_age > SLOW;
+        if !table.slow {
+            return;
+        }
         let features = &observation.features;
+        let source = features.outlook.source.filter(|_| !stratum.group);
         let (o, ratio) = (&features.outlook, features.rate_ratio(table.worth()));
-        let raw = ratio * (table.silence.behind(features.age) * o.behind + o.future);
-        table.ladder.observe(features.weekday, features.age, features.n, raw, ratio * o.ahead);
-        if let Some(before) = before.map(|b| &b.features) {
+        let Features { now, weekday, age, n, .. } = *features;
+        let step = before.map(|b| &b.features).map(|before| {
             let o = &before.outlook;
             // One outage must not teach that every bucket misses as much.
             let most = 1.2 * before.n + 3.0 * before.rate_ratio(table.worth()) * (o.behind + o.ahead + o.future) + 2.0;
-            table.ladder.step(features.weekday, (before.age, before.n), (features.age, features.n.min(most)));
+            let (then, missing) = (situation(table, before).1, situation(table, features).1);
+            let (foretold, whole) = (before.n + then, n + missing);
+            let change = ((whole + 1.0) / (foretold + 1.0)).ln().clamp(-1.0, 1.0);
+            let poisson = (then - missing).max(0.0) / ((foretold + 1.0) * (foretold + 1.0));
+            let drift = (change * change - poisson, foretold / (foretold + 20.0));
+            Step { now, weekday, from: (before.age, before.n), to: (age, n.min(most)), drift }
+        });
+        let missing = ratio * (table.behind(age) * o.behind + o.future + table.least() * o.seen);
+        table.ladder.observe(source, &Note { now, weekday, age, n, missing, ahead: ratio * o.ahead }, label_age);
+        if let Some(step) = step {
+            table.ladder.step(source, &step, label_age);
         }
     }
 
@@ -295,12 +354,17 @@ fn weekday(instant: i64) -> usize {
 ///
 /// Only those are corrected by the table: what is ahead follows what was learned of silence.
 fn situation(table: &Table, features: &Features) -> (Place, f64, f64) {
-    let behind = table.silence.behind(features.age);
+    let behind = table.behind(features.age);
     let o = &features.outlook;
     let ratio = features.rate_ratio(table.worth());
-    let (ahead, raw) = (o.ahead, behind * o.behind + o.future);
+    let (ahead, raw) = (o.ahead, behind * o.behind + o.future + table.least() * o.seen);
     let leads = ahead > raw;
-    let correction = table.correction(Place::of(features.age, 1.0, leads), features.weekday, features.age);
+    let correction = table.correction(
+        Place::of(features.age, 1.0, leads),
+        o.source.filter(|_| o.members == 1.0),
+        features.weekday,
+        features.age,
+    );
     let missing = (ratio * (ahead + raw * correction)).clamp(0.0, 1e15);
     (Place::of(features.age, missing, leads), missing, ratio * raw)
 }

@@ -14,6 +14,7 @@
 //! ordered. It is for the *final* value: the value shown may lie outside, where it is surely incomplete.
 
 mod age;
+mod drift;
 mod evidence;
 mod habit;
 mod ladder;
@@ -28,6 +29,7 @@ mod replay;
 mod scores;
 mod shape;
 mod silence;
+mod stack;
 mod state;
 mod table;
 

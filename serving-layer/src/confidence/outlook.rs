@@ -66,8 +66,12 @@ pub struct Outlook {
     pub(crate) heard: f64,
     /// Readings due of sources of which it is open whether they stopped.
     pub(crate) unresolved: f64,
+    /// Of them, those beyond the expectation of which nothing is known yet.
+    pub(crate) withheld: f64,
     /// Readings that the knowledge of the rates is worth.
     pub(crate) worth: f64,
+    /// Whose outlook it is, of one member only.
+    pub(crate) source: Option<SourceId>,
     /// Which silence (of one member; of a group it says nothing).
     pub(crate) silence: usize,
     /// Sums over members of the squared step and of the share of steps that are none, and of the members they are of.
@@ -79,6 +83,7 @@ pub struct Outlook {
 impl Outlook {
     /// Adds another series, or another bucket.
     pub fn merge(&mut self, other: &Self) {
+        self.source = if self.members <= 0.0 || self.source == other.source { other.source } else { None };
         self.members += other.members;
         self.seen += other.seen;
         self.behind += other.behind;
@@ -91,6 +96,7 @@ impl Outlook {
         self.held += other.held;
         self.none_ahead += other.none_ahead;
         self.unresolved += other.unresolved;
+        self.withheld += other.withheld;
         self.corrections += other.corrections;
         self.heard += other.heard;
         self.worth += other.worth;
@@ -109,7 +115,7 @@ impl Outlook {
     pub(crate) fn of(moment: &Moment, member: &Member, habits: &Habits, curve: &Curve, silence: &Silence) -> Self {
         let series = habits.series(member.class, member.source);
         let heard = habits.label_age(member.class).1;
-        let mut outlook = Self { members: 1.0, heard, ..Self::default() };
+        let mut outlook = Self { members: 1.0, heard, source: Some(member.source), ..Self::default() };
         if let Some(deviation) = series.and_then(Series::step_deviation) {
             outlook.stepped = 1.0;
             outlook.step_sq = (deviation * deviation).min(1e300);
@@ -160,6 +166,9 @@ impl Outlook {
             if silence::unresolved(outlook.silence) {
                 outlook.held = outlook.due * (share * (1.0 - share)).sqrt();
                 outlook.unresolved = outlook.due;
+                if returns.unproven(regular, outlook.silence) {
+                    outlook.withheld = (outlook.due - outlook.ahead).max(0.0);
+                }
             }
         }
         outlook.future = rate * between(elapsed, end) * returns.alive(regular, outlook.silence);

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use super::age::checkpoints;
-use super::evidence::{AGGREGATES, Ask, Bucket, ClassId, Frontier, Moment, Prediction, Readings, SourceId, Stratum};
+use super::evidence::{AGGREGATES, Ask, Bucket, ClassId, Moment, Prediction, Readings, SourceId, Stratum};
 use super::habit::{Arrival, Arrived};
 use super::learner::{Learner, Observation, Settings};
 use super::outlook::{Member, Outlook};
@@ -173,7 +173,6 @@ struct Replay<'a> {
     queue: BinaryHeap<Reverse<(i64, usize, usize)>>,
     schedule: Vec<(i64, Step)>,
     tails: BTreeMap<(ClassId, SourceId), Tail>,
-    frontiers: HashMap<SourceId, Frontier>,
     watched: BTreeMap<Stratum, usize>,
     truths: Vec<[f64; AGGREGATES]>,
 }
@@ -193,7 +192,6 @@ pub fn replay(rows: &[Row], plan: &Plan, score: &mut dyn FnMut(&Sample)) -> Lear
         queue: BinaryHeap::new(),
         schedule,
         tails: BTreeMap::new(),
-        frontiers: HashMap::new(),
         watched: BTreeMap::new(),
         truths: Vec::new(),
     };
@@ -258,8 +256,6 @@ impl Replay<'_> {
         let tail =
             self.tails.entry((row.class, row.source)).or_insert_with(|| Tail::of(event, value, ArrivalTime(arrival)));
         tail.update(event, value, ArrivalTime(arrival));
-        let frontier = Frontier { newest: event.min(arrival), arrival };
-        self.frontiers.entry(row.source).or_insert(frontier).update(event, arrival);
     }
 
     /// A cell comes into being with its first reading.
@@ -363,8 +359,7 @@ impl Replay<'_> {
 
     fn outlook(&self, stratum: &Stratum, source: Option<SourceId>, moment: &Moment) -> Outlook {
         let of = |source: SourceId, tail: Option<&Tail>| {
-            let frontier = self.frontiers.get(&source).copied();
-            self.learner.outlook(stratum, moment, &Member { class: stratum.class, source, tail, frontier })
+            self.learner.outlook(stratum, moment, &Member { class: stratum.class, source, tail, frontier: None })
         };
         if let Some(source) = source {
             return of(source, self.tails.get(&(stratum.class, source)));

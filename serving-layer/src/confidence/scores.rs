@@ -16,17 +16,20 @@ pub const BINS: usize = 10;
 const FORGET_AT: f64 = 20_000.0;
 /// A difference relative to the value that is rounding, not change.
 const ROUNDING: f64 = 1e-9;
-/// Whoever is asked for one interval in twenty to fail is told of a breach only where chance would not tell it: three
-/// deviations of a share.
+/// Coverage may lie so far below what was asked for ...
+const BAND: f64 = 0.02;
+/// ... and by chance so many deviations of a share further.
 const DEVIATIONS: f64 = 3.0;
-/// Fewer outcomes tell nothing of coverage.
-const OUTCOMES_MIN: f64 = 300.0;
+/// Fewer intervals tell nothing of coverage.
+const OUTCOMES_MIN: f64 = 100.0;
 
 /// Which forecasts belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key {
     class: ClassId,
     group: bool,
+    /// Width of the bucket, nanoseconds.
+    resolution: i64,
     /// Its place among [`Aggregate::ALL`].
     aggregate: usize,
     /// Nanoseconds since the end of the bucket.
@@ -40,6 +43,8 @@ pub struct Outcome {
     pub class: ClassId,
     /// Whether it is of a group.
     pub group: bool,
+    /// Width of the bucket, nanoseconds.
+    pub resolution: i64,
     /// Of which aggregate.
     pub aggregate: Aggregate,
     /// Nanoseconds since the end of the bucket when it was foretold.
@@ -177,6 +182,8 @@ pub struct Row {
     pub class: ClassId,
     /// Whether they are of groups.
     pub group: bool,
+    /// Width of their buckets, nanoseconds.
+    pub resolution: i64,
     /// Of which aggregate.
     pub aggregate: Aggregate,
     /// Nanoseconds since the end of the bucket.
@@ -186,11 +193,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether intervals of this level held too seldom: by more than chance would explain, and than one point in twenty.
+    /// Whether intervals of this level that are more than a point held too seldom: by more than the band, and than chance.
     pub fn breaches(&self, level: f64) -> bool {
-        let deviation = (level * (1.0 - level) / self.score.n.max(1.0)).sqrt();
-        let least = level - (DEVIATIONS * deviation).max(1.0 - level);
-        self.score.n >= OUTCOMES_MIN && self.score.coverage < least
+        let least = level - BAND;
+        let deviation = (least * (1.0 - least) / self.score.undecided.max(1.0)).max(0.0).sqrt();
+        let Score { undecided, undecided_coverage, .. } = self.score;
+        undecided >= OUTCOMES_MIN && undecided_coverage < least - DEVIATIONS * deviation
     }
 }
 
@@ -211,7 +219,8 @@ impl Scores {
             return;
         }
         let aggregate = outcome.aggregate.index();
-        let key = Key { class: outcome.class, group: outcome.group, aggregate, age: outcome.age };
+        let Outcome { class, group, resolution, age, .. } = *outcome;
+        let key = Key { class, group, resolution, aggregate, age };
         self.tallies.entry(key).or_default().add(outcome);
     }
 
@@ -220,6 +229,7 @@ impl Scores {
         let row = |(key, tally): (&Key, &Tally)| Row {
             class: key.class,
             group: key.group,
+            resolution: key.resolution,
             aggregate: Aggregate::ALL[key.aggregate.min(Aggregate::ALL.len() - 1)],
             age: key.age,
             score: tally.score(),
@@ -228,8 +238,13 @@ impl Scores {
     }
 
     /// The score of the forecasts of all classes that `keep` wants, by aggregate, group and age.
+    ///
+    /// The climatology is that of whoever knows the base rate of each kind.
     pub fn sum(&self, keep: impl Fn(ClassId, bool, Aggregate, i64) -> bool) -> Score {
-        self.tally(keep).score()
+        let kinds = || self.kept(&keep).filter(|tally| tally.n > 0.0);
+        let n: f64 = kinds().map(|tally| tally.n).sum();
+        let climatology: f64 = kinds().map(|tally| tally.happened * (1.0 - tally.happened / tally.n)).sum();
+        Score { climatology: if n > 0.0 { climatology / n } else { f64::NAN }, ..self.tally(&keep).score() }
     }
 
     /// The reliability diagram of the forecasts that `keep` wants.
@@ -240,13 +255,14 @@ impl Scores {
 
     fn tally(&self, keep: impl Fn(ClassId, bool, Aggregate, i64) -> bool) -> Tally {
         let mut sum = Tally::default();
-        for (key, tally) in &self.tallies {
-            let aggregate = Aggregate::ALL[key.aggregate.min(Aggregate::ALL.len() - 1)];
-            if keep(key.class, key.group, aggregate, key.age) {
-                sum.merge(tally);
-            }
-        }
+        self.kept(&keep).for_each(|tally| sum.merge(tally));
         sum
+    }
+
+    fn kept(&self, keep: &impl Fn(ClassId, bool, Aggregate, i64) -> bool) -> impl Iterator<Item = &Tally> {
+        let aggregate = |key: &Key| Aggregate::ALL[key.aggregate.min(Aggregate::ALL.len() - 1)];
+        let kept = self.tallies.iter().filter(move |(key, _)| keep(key.class, key.group, aggregate(key), key.age));
+        kept.map(|(_, tally)| tally)
     }
 
     /// Forgets classes that are not among these.
@@ -265,6 +281,7 @@ mod tests {
         Outcome {
             class: 1,
             group: false,
+            resolution: 60,
             aggregate,
             age: 0,
             shown,
@@ -301,6 +318,19 @@ mod tests {
         }
         let row = scores.rows()[0];
         assert!(row.score.n < FORGET_AT && row.score.coverage > 0.9, "{row:?}");
-        assert!(!row.breaches(0.9) && row.breaches(0.999), "{row:?}");
+        assert!(!row.breaches(0.9), "{row:?}");
+    }
+
+    #[test]
+    fn intervals_that_hold_too_seldom_are_told_however_many_points_hold() {
+        let mut scores = Scores::default();
+        for i in 0..10_000 {
+            scores.add(&outcome(10.0, (10.0, 10.0, 0.99), 10.0));
+            if i % 20 == 0 {
+                scores.add(&outcome(10.0, (9.0, 12.0, 0.5), if i % 80 == 0 { 20.0 } else { 10.0 }));
+            }
+        }
+        let row = scores.rows()[0];
+        assert!(row.score.coverage > 0.95 && row.breaches(0.95) && !row.breaches(0.75), "{row:?}");
     }
 }

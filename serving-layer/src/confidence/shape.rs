@@ -15,6 +15,8 @@ use schemas::partial::{Aggregate, Quantile};
 pub(crate) struct Features {
     /// Nanoseconds since the bucket's end.
     pub(crate) age: f64,
+    /// When it was made, nanoseconds.
+    pub(crate) now: f64,
     /// The weekday on which its bucket began.
     pub(crate) weekday: usize,
     pub(crate) n: f64,
@@ -60,7 +62,7 @@ const RANK_VARIANCE: [f64; 4] = [1.571, 2.922, 4.466, 13.94];
 pub(crate) const MANY: f64 = 6.0;
 
 impl Features {
-    pub(crate) fn of(age: f64, weekday: usize, readings: &Readings, outlook: &Outlook) -> Self {
+    pub(crate) fn of((age, now): (f64, f64), weekday: usize, readings: &Readings, outlook: &Outlook) -> Self {
         let n = readings.count as f64;
         let finite = |x: f64, other: f64| if x.is_finite() { x.clamp(-1e150, 1e150) } else { other };
         let mean = finite(readings.sum / n.max(1.0), 0.0);
@@ -77,6 +79,7 @@ impl Features {
         let deviation = finite(variance, 1e300).sqrt();
         Self {
             age,
+            now,
             weekday,
             n,
             mean,
@@ -92,6 +95,12 @@ impl Features {
     /// The part of a horizon that its class was heard for when it was made: of an unheard one nothing is known.
     pub(crate) fn heard(&self) -> f64 {
         if self.outlook.members > 0.0 { (self.outlook.heard / self.outlook.members).clamp(0.0, 1.0) } else { 0.0 }
+    }
+
+    /// How far its class was heard for longer than lateness reaches: what comes later than all that was heard is unknown,
+    /// and as long as lateness seems to reach as far as was listened, it may reach further.
+    pub(crate) fn trust(&self) -> f64 {
+        if self.outlook.members > 0.0 { (self.outlook.heard / self.outlook.members - 1.0).clamp(0.0, 1.0) } else { 0.0 }
     }
 
     /// The rate of this bucket over the usual one.

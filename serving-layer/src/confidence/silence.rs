@@ -23,6 +23,8 @@ const HELD: [f64; BINS - SILENT] = [0.3, 0.4, 0.4, 0.3, 0.05, 0.001];
 const ALIVE: [f64; BINS - SILENT] = [0.9, 0.6, 0.3, 0.1, 0.01, 0.0];
 /// Ends of silences that this belief is worth.
 const RETURNS: f64 = 2.0;
+/// And ends from which on they are believed alone.
+const PROVEN: f64 = 6.0;
 
 /// Gaps that vary less than this (squared coefficient of variation) make a source regular.
 const REGULAR: f64 = 0.1;
@@ -62,6 +64,13 @@ impl Returns {
         let (ends, held) = self.ends[usize::from(regular)].get(silence).copied().unwrap_or_default();
         let prior = HELD.get(silence.saturating_sub(SILENT)).copied().unwrap_or(0.0);
         ((held + RETURNS * prior) / (ends + RETURNS)).clamp(0.0, 1.0)
+    }
+
+    /// Whether too few silences of this length were seen to end to know what it means.
+    pub(crate) fn unproven(&self, regular: bool, silence: usize) -> bool {
+        long(silence)
+            && unresolved(silence)
+            && self.ends[usize::from(regular)].get(silence).is_some_and(|(ends, _)| *ends < PROVEN)
     }
 
     /// Whether a source silent for so long goes on speaking.

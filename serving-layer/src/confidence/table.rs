@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::age;
-use super::evidence::AGGREGATES;
+use super::evidence::{AGGREGATES, SourceId};
 use super::ladder::Ladders;
 use super::pool::{self, BINS, Pool};
 use super::recal::{Recal, logit, sigmoid};
 use super::shape::{Lesson, MANY, Shape, at_least_one};
 use super::silence::Silence;
+use super::stack::Stack;
 use schemas::partial::Aggregate;
 
 /// Labels remembered by recalibration, by pools.
@@ -37,6 +38,7 @@ struct Slot {
     labels: f32,
     same: [Recal; AGGREGATES],
     score: [Recal; AGGREGATES],
+    stack: [Stack; AGGREGATES],
     /// Logarithms of the factors by which the tails below and above are stretched.
     tails: [(f32, f32); AGGREGATES],
     /// Readings that came after, those expected, and squared errors less those of a Poisson number, and squares.
@@ -128,9 +130,31 @@ impl Table {
         self.slot(place).is_some_and(|s| s.labels >= LABELS_MIN)
     }
 
+    /// The factor by which what is expected behind the frontier is corrected; where labels are slow, the ladder does that.
+    pub(crate) fn behind(&self, age: f64) -> f64 {
+        if self.slow { 1.0 } else { self.silence.behind(age) }
+    }
+
+    /// Whether the ladder corrects expectations at this age.
+    pub(crate) fn by_steps(&self, age: f64) -> bool {
+        self.slow && self.ladder.believed(age)
+    }
+
+    /// Squared deviation of the logarithm of the number of readings foretold, beyond Poisson's; only where labels are slow.
+    pub(crate) fn drift(&self, age: f64) -> Option<f64> {
+        if self.slow { self.ladder.drift(age) } else { None }
+    }
+
+    /// The share of readings seen that is expected at least to be missing: something that the ladder's factor can stand on.
+    pub(crate) fn least(&self) -> f64 {
+        if self.slow { 0.005 } else { 0.0 }
+    }
+
     /// The factor by which expected missing readings are corrected.
-    pub(crate) fn correction(&self, place: Place, weekday: usize, age: f64) -> f64 {
-        if let Some(by_steps) = self.ladder.correction(weekday, age).filter(|_| self.slow) {
+    pub(crate) fn correction(&self, place: Place, source: Option<SourceId>, weekday: usize, age: f64) -> f64 {
+        if self.slow
+            && let Some(by_steps) = self.ladder.correction(source, weekday, age)
+        {
             return by_steps;
         }
         self.slot(place).map_or(1.0, |s| ((s.came + 3.0) / (s.expected + 3.0)).clamp(0.05, 20.0))
@@ -167,7 +191,8 @@ impl Table {
 
     /// A score, corrected likewise.
     pub(crate) fn score(&self, parent: &Self, place: Place, aggregate: usize, p: f64) -> f64 {
-        recalibrated(self, parent, place, p, |s| &s.score[aggregate])
+        let score = recalibrated(self, parent, place, p, |s| &s.score[aggregate]);
+        self.slots.get(&place.slot).map_or(score, |s| s.stack[aggregate].mix(score))
     }
 
     /// By how much the tails are stretched.
@@ -210,6 +235,8 @@ impl Table {
         all.score[aggregate].observe(score, score, outcome.within, 4.0 * RECAL_MEMORY);
         let slot = self.slots.entry(place.slot).or_default();
         slot.same[aggregate].observe(same, lent_same, outcome.same, RECAL_MEMORY);
+        let told = sigmoid(slot.score[aggregate].odds(score, lent_score));
+        slot.stack[aggregate].observe(told, outcome.within);
         slot.score[aggregate].observe(score, lent_score, outcome.within, RECAL_MEMORY);
         if !outcome.same {
             let pools = self.pools.entry(place.size).or_default();

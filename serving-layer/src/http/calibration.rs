@@ -13,7 +13,7 @@ use super::error::{ProblemBody, Result};
 use super::params::Params;
 use crate::calibration::{CalibrationRow, LEVEL};
 
-/// How right what was told of answers proved once batch views knew better.
+/// How right what was told of answers proved once their buckets were final.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CalibrationBody {
     /// The probability with which intervals are to hold.
@@ -22,7 +22,7 @@ pub(super) struct CalibrationBody {
     epsilon: f64,
     /// How long readings of each metric are waited for.
     horizons: Vec<Horizon>,
-    /// By metric, aggregate, single series or groups, and age.
+    /// By metric, aggregate, single series or groups, width and age.
     calibration: Vec<Kind>,
 }
 
@@ -44,6 +44,8 @@ struct Kind {
     aggregate: &'static str,
     /// Whether they are of groups of series.
     grouped: bool,
+    /// Width of the buckets, seconds.
+    resolution_s: f64,
     /// Seconds since the end of the bucket; below zero while it was open.
     age_s: f64,
     /// How many, after forgetting.
@@ -78,6 +80,7 @@ impl Kind {
             metric,
             aggregate: row.aggregate.name(),
             grouped: row.group,
+            resolution_s: row.resolution as f64 / SECOND as f64,
             age_s: row.age as f64 / SECOND as f64,
             n: score.n,
             coverage: score.coverage,

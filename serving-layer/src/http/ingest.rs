@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use schemas::LogPosition;
 use schemas::limits::Limits;
 use schemas::time::Precision;
-use schemas::{LogPosition, TimeRange};
 use speed_layer::decode::body::Encoding;
 use speed_layer::decode::{Decoded, Format, Options, RowError, decode_within};
 use speed_layer::{Durability, Rows, SpeedLayer};
@@ -112,21 +112,15 @@ pub(super) async fn keep(app: &App, mut decoded: Decoded, policy: Policy) -> Res
     }
     let readings = decoded.series.len() as u64;
     let Decoded { keys, spelled, series, times, values, .. } = decoded;
-    let told = bounds(&times);
+    let mut told = times.clone();
     let rows = Rows { keys, spelled, series, times, values };
     let appended = app.serving.speed.append(rows).await.inspect_err(|error| {
         app.refuse(reason(error), readings);
         if !matches!(error, speed_layer::Error::Invalid(_)) {
-            app.serving.calibration.holes.shed(told, app.serving.clock.now());
+            app.serving.calibration.holes.shed(&mut told, app.serving.clock.now());
         }
     })?;
     Ok(Outcome { accepted: appended.readings, rejected, position: appended.position, errors, skipped })
-}
-
-/// From the first event time to the last.
-fn bounds(times: &[i64]) -> TimeRange {
-    let (first, last) = (times.iter().min().copied(), times.iter().max().copied());
-    first.zip(last).map_or(TimeRange::new(0, 0), |(first, last)| TimeRange::new(first, last.saturating_add(1)))
 }
 
 fn reason(error: &speed_layer::Error) -> &'static str {

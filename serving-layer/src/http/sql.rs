@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -107,14 +108,23 @@ impl Rows {
 /// Sends what is left while it is made.
 fn send(head: Vec<u8>, rows: Rows, patience: Duration) -> Body {
     let (chunks, body) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
+    let whole = Arc::new(AtomicBool::new(false));
+    let sent = Arc::clone(&whole);
     tokio::spawn(async move {
-        if let Err(problem) = pump(head, rows, &chunks, patience).await {
-            tracing::warn!(reason = problem.detail(), "an answer to SQL was broken off");
-            // Whoever has gone, or has no room left for it, finds the answer without an end.
-            let _ = chunks.try_send(Err(io::Error::other("the answer was broken off")));
+        match pump(head, rows, &chunks, patience).await {
+            Ok(()) => sent.store(true, Ordering::Release),
+            Err(problem) => tracing::warn!(reason = problem.detail(), "an answer to SQL was broken off"),
         }
     });
-    Body::from_stream(ReceiverStream::new(body))
+    // The channel may be full when the answer is broken off: that is told behind what it holds.
+    let end = futures::stream::once(async move {
+        if whole.load(Ordering::Acquire) {
+            Ok(Bytes::new())
+        } else {
+            Err(io::Error::other("the answer was broken off"))
+        }
+    });
+    Body::from_stream(ReceiverStream::new(body).chain(end))
 }
 
 async fn pump(
@@ -209,10 +219,9 @@ mod tests {
         let body = send(head, rows, Duration::from_millis(20));
         assert!(was_dropped.await.is_err(), "the place is free");
         let mut chunks = body.into_data_stream();
-        let mut taken = 0;
-        while chunks.next().await.is_some_and(|chunk| chunk.is_ok()) {
-            taken += 1;
+        for _ in 0..CHUNKS {
+            assert!(chunks.next().await.is_some_and(|chunk| chunk.is_ok()), "what was made before");
         }
-        assert!(taken <= CHUNKS, "{taken} of 100");
+        assert!(chunks.next().await.is_some_and(|chunk| chunk.is_err()), "nobody takes it for its end");
     }
 }

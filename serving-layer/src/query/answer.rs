@@ -52,24 +52,26 @@ impl Serving {
 
     async fn answer(&self, query: &Query) -> Result<Answer> {
         let snapshot = self.speed.snapshot(&query.selector);
-        let cells = self.query_cells(&snapshot, query).await?;
+        // Of the same moment: history may take its time.
         let now = self.clock.now();
         let assessor = || Assessor::new(self, now, &snapshot, query.range, query.step, asked(query));
-        let missing = if query.confidence { assessor().missing() } else { Vec::new() };
-        let series = self.series(group(cells, query.by.as_deref()), query, assessor)?;
+        let assessor = query.confidence.then(assessor);
+        let cells = self.query_cells(&snapshot, query).await?;
+        let missing = assessor.as_ref().map_or(Vec::new(), Assessor::missing);
+        let series = self.series(group(cells, query.by.as_deref()), query, assessor.as_ref())?;
         Ok(Answer { series, as_of: as_of(&snapshot, query), missing })
     }
 
     /// What is told of the groups, on all processors where they are many.
-    fn series<'a>(
+    fn series(
         &self,
         mut groups: Vec<Group>,
         query: &Query,
-        assessor: impl Fn() -> Assessor<'a> + Sync,
+        assessor: Option<&Assessor<'_>>,
     ) -> Result<Vec<SeriesAnswer>> {
         let points = groups.iter().flat_map(|group| &group.members).map(|member| member.points.len()).sum();
         let told = spread(&mut groups, self.parts(points, POINTS_LEAST), |groups| -> Result<Vec<SeriesAnswer>> {
-            let mut assessor = query.confidence.then(&assessor);
+            let mut assessor = assessor.cloned();
             groups.iter_mut().map(|group| series(group, query, assessor.as_mut())).collect()
         });
         let mut series = Vec::with_capacity(groups.len());

@@ -52,11 +52,14 @@ struct Metric {
     class: ClassId,
     /// Nanoseconds.
     horizon: i64,
+    /// The age from which on its buckets are taken as they are.
+    settled_at: i64,
     /// Probability that a final bucket stays as it is, and whether that was measured.
     stays: (f64, bool),
 }
 
-/// Assesses points of one snapshot.
+/// Assesses points of one snapshot. Copies see the same: what was learned, the present, the holes.
+#[derive(Clone)]
 pub(crate) struct Assessor<'a> {
     learned: Arc<Learned>,
     snapshot: &'a Snapshot,
@@ -92,7 +95,7 @@ impl<'a> Assessor<'a> {
     ) -> Self {
         let horizon_max = serving.settings.horizon_max_nanos();
         let eps = asked.epsilon.unwrap_or(serving.settings.epsilon);
-        Self {
+        let mut assessor = Self {
             learned: serving.calibration.learned(),
             snapshot,
             now,
@@ -100,10 +103,13 @@ impl<'a> Assessor<'a> {
             step,
             ask: Ask { level: asked.level, eps, floor: 0.0 },
             horizon_max,
-            holes: serving.calibration.holes.in_range(range, now, horizon_max),
+            holes: Vec::new(),
             metrics: HashMap::new(),
             newest: None,
-        }
+        };
+        let horizon = snapshot.lateness.keys().map(|name| assessor.metric(name).horizon).max().unwrap_or(horizon_max);
+        assessor.holes = serving.calibration.holes.in_range(range, now, horizon);
+        assessor
     }
 
     /// The holes that points may touch, in words.
@@ -133,7 +139,9 @@ impl<'a> Assessor<'a> {
             Some((_, table)) if !self.learned.learner.knows(class) && table.observed() > 0.0 => table.horizon(TAIL),
             _ => horizon,
         };
-        let metric = Metric { class, horizon: horizon.min(self.horizon_max), stays: self.learned.stays(class) };
+        let horizon = horizon.min(self.horizon_max);
+        let settled_at = self.learned.learner.label_age(class).max(horizon);
+        let metric = Metric { class, horizon, settled_at, stays: self.learned.stays(class) };
         if let Some((name, _)) = known {
             self.metrics.insert(name, metric);
             self.newest = Some((name, metric));
@@ -147,12 +155,15 @@ impl<'a> Assessor<'a> {
         let horizon = members.iter().map(|member| member.metric.horizon).max().unwrap_or(self.horizon_max);
         let touched = all.batch_points > 0 && all.touched;
         let state = State::of(bucket, self.now, horizon, all.covered(), touched);
-        let mut assessed = match (state, members.first()) {
-            (State::Final, Some(first)) => settled(first.metric, all, values),
+        let age = self.now.0.saturating_sub(bucket.end.0);
+        // What is this old was learned from as it is: it hardly changes, whether a view counts it yet or not.
+        let settled_at = members.iter().map(|member| member.metric.settled_at).max().unwrap_or(i64::MAX);
+        let mut assessed = match members.first() {
+            Some(first) if age >= settled_at && all.pending == 0 && !touched => settled(first.metric, all, values),
             _ => self.unsettled(bucket, all, members, values),
         };
         assessed.state = state;
-        if self.holes.iter().any(|hole| hole.touches(bucket) && hole.matters(self.now, horizon)) {
+        if self.holes.iter().any(|hole| hole.touches(bucket)) {
             (assessed.confidence_score, assessed.calibrated) = (None, false);
         }
         assessed
@@ -201,7 +212,7 @@ impl<'a> Assessor<'a> {
     }
 }
 
-/// A bucket that is final stays as it is, nearly always: the interval is the value.
+/// A bucket that is so old stays as it is, nearly always: the interval is the value.
 fn settled(metric: Metric, all: &CellPoint, values: &mut [Value]) -> Assessed {
     for value in values {
         let error = sketch_error(all, value);

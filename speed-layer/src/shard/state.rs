@@ -413,8 +413,7 @@ impl SpeedState {
         self.watched = series;
     }
 
-    /// What was heard of watched series since it was asked last, in order of arrival, and how many readings more there
-    /// was no room for.
+    /// What was heard of watched series since it was asked last, and how many readings more there was no room for.
     pub(crate) fn take_heard(&mut self) -> (Vec<Heard>, u64) {
         self.hearing.take()
     }

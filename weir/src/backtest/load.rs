@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use schemas::SeriesKey;
 use schemas::time::Precision;
 use serving_layer::confidence::{ClassId, Row, SourceId};
 
@@ -26,8 +27,13 @@ impl Names {
         number(metric, &mut self.class_of, &mut self.classes)
     }
 
-    fn source(&mut self, device: &str) -> SourceId {
-        number(device, &mut self.source_of, &mut self.sources)
+    /// The number of a series' source: what its device is called, and its other tags, where it has some.
+    fn source(&mut self, key: &SeriesKey) -> SourceId {
+        let device = key.device_id().unwrap_or_else(|| key.text().to_owned());
+        let tags = key.text().strip_prefix(key.metric()).unwrap_or_default();
+        let number = number(tags, &mut self.source_of, &mut self.sources);
+        self.sources.insert(number, device);
+        number
     }
 
     /// All metrics.
@@ -101,14 +107,8 @@ impl Readings {
 
     fn add(&mut self, chunk: &Chunk) {
         let rows = &chunk.rows;
-        let known: Vec<(ClassId, SourceId)> = rows
-            .keys
-            .iter()
-            .map(|key| {
-                let device = key.device_id().unwrap_or_else(|| key.text().to_owned());
-                (self.names.class(key.metric()), self.names.source(&device))
-            })
-            .collect();
+        let known: Vec<(ClassId, SourceId)> =
+            rows.keys.iter().map(|key| (self.names.class(key.metric()), self.names.source(key))).collect();
         for (i, arrival) in chunk.arrivals.iter().enumerate() {
             let key = rows.series[i].number().expect("files are read without spellings") as usize;
             let (class, source) = known[key];

@@ -202,6 +202,7 @@ impl<'a> Told<'a> {
         Some(Outcome {
             class: sample.stratum.class,
             group: sample.stratum.group,
+            resolution: sample.stratum.width,
             aggregate,
             age: sample.age,
             shown,

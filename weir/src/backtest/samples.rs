@@ -45,12 +45,13 @@ impl Samples {
         let (metric, device) = (names.metric(sample.stratum.class), names.device(sample.source));
         let bucket = EventTime(sample.bucket.start).to_string();
         let age = (sample.age / SECOND).to_string();
-        let completeness = format!("{:.6}", sample.prediction.completeness);
+        let down = |value: f64, units: f64| (value * units + 1e-9).floor() / units;
+        let completeness = format!("{:.6}", down(sample.prediction.completeness, 1e6));
         let calibrated = sample.prediction.calibrated.to_string();
         for aggregate in wanted {
             let i = aggregate.index();
             let Some(forecast) = sample.prediction.forecasts[i] else { continue };
-            let score = format!("{:.4}", forecast.score);
+            let score = format!("{:.4}", down(forecast.score, 1e4));
             let [shown, low, high] = [sample.shown[i], forecast.low, forecast.high].map(|v| v.to_string());
             self.out.write_record([
                 metric,

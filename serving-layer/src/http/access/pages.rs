@@ -66,7 +66,7 @@ mod tests {
         ] {
             assert_eq!(is_foreign(&method, &headers(&[own.clone(), (ORIGIN, origin)])), expected, "{method} {origin}");
         }
-        assert!(!is_foreign(&Method::POST, &headers(&[own.clone()])), "no browser");
+        assert!(!is_foreign(&Method::POST, &headers(std::slice::from_ref(&own))), "no browser");
         let foreign = [own, (ORIGIN, "http://evil.example")];
         for (shown, expected) in [("Bearer abc", false), ("token abc", false), ("Basic abc", true)] {
             let shown = [foreign.as_slice(), &[(AUTHORIZATION, shown)]].concat();

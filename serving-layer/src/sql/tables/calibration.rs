@@ -16,6 +16,7 @@ use crate::confidence::Score;
 /// The table.
 pub(super) fn table(statement: Arc<Statement>) -> Arc<dyn TableProvider> {
     let numbers = [
+        "resolution_s",
         "age_s",
         "n",
         "coverage",
@@ -47,6 +48,7 @@ fn arrays(rows: &[CalibrationRow]) -> Vec<ArrayRef> {
         texts(rows.iter().map(|r| Some(r.metric.as_str()))),
         texts(rows.iter().map(|r| Some(r.row.aggregate.name()))),
         truths(rows.iter().map(|r| r.row.group)),
+        floats(rows.iter().map(|r| Some(r.row.resolution as f64 / SECOND as f64))),
         floats(rows.iter().map(|r| Some(r.row.age as f64 / SECOND as f64))),
         number(|s| s.n),
         number(|s| s.coverage),
