@@ -205,7 +205,7 @@ impl<'a> Assessor<'a> {
         let kept = kept(all, told.missing, self.ask.eps);
         Assessed {
             state: State::Settling,
-            completeness: rounded_down(told.completeness * kept.completeness, COMPLETENESS_UNITS),
+            completeness: rounded_down((told.completeness * kept.completeness).min(kept.share), COMPLETENESS_UNITS),
             confidence_score: Some(rounded_down(score * kept.score, SCORE_UNITS)),
             calibrated: told.calibrated,
         }
@@ -229,6 +229,8 @@ fn settled(metric: Metric, all: &CellPoint, values: &mut [Value]) -> Assessed {
 
 /// What remains of completeness and score where readings are known that the asked view has not counted.
 struct Kept {
+    /// What is counted of what is known.
+    share: f64,
     completeness: f64,
     score: f64,
 }
@@ -238,7 +240,11 @@ fn kept(all: &CellPoint, missing: f64, epsilon: f64) -> Kept {
     let (counted, pending) = (all.partial.count as f64, all.pending as f64);
     let expected = counted + missing;
     let share = counted / (counted + pending);
-    Kept { completeness: expected / (expected + pending), score: if 1.0 - share <= epsilon { 1.0 } else { share } }
+    Kept {
+        share,
+        completeness: expected / (expected + pending),
+        score: if 1.0 - share <= epsilon { 1.0 } else { share },
+    }
 }
 
 fn finite(low: f64, high: f64) -> Option<Interval> {
