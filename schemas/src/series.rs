@@ -2,6 +2,7 @@
 //!
 //! Owns naming rules, the canonical text and its parser. Does not own the registry that hands out ids (speed layer).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -97,18 +98,18 @@ impl SeriesKey {
         let bad = |why: &str| Error::invalid(format!("{:?} is not a metric key: {why}", clip(text)));
         let Some(open) = text.find('{') else { return Self::new(text, &[]) };
         let inside = text[open + 1..].strip_suffix('}').ok_or_else(|| bad("no closing brace"))?;
-        let mut tags: Vec<(String, String)> = Vec::new();
+        let mut tags: Vec<(&str, Cow<'_, str>)> = Vec::new();
         let mut rest = inside;
         while !rest.is_empty() {
             let (name, after) = rest.split_once("=\"").ok_or_else(|| bad("a tag has no value"))?;
             let (value, after) = unescape_until_quote(after).ok_or_else(|| bad("a tag value does not end"))?;
-            tags.push((name.to_owned(), value));
+            tags.push((name, value));
             rest = after.strip_prefix(',').unwrap_or(after);
             if rest.len() == after.len() && !rest.is_empty() {
                 return Err(bad("tags are not separated by commas"));
             }
         }
-        let tags: Vec<(&str, &str)> = tags.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let tags: Vec<(&str, &str)> = tags.iter().map(|(n, v)| (*n, v.as_ref())).collect();
         Self::new(&text[..open], &tags)
     }
 
@@ -128,31 +129,30 @@ impl SeriesKey {
     }
 
     /// The tags in order of their names.
-    pub fn tags(&self) -> Vec<(&str, String)> {
-        let mut tags = Vec::new();
+    pub fn tags(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         let mut rest = self.text.get(self.metric_len as usize + 1..).unwrap_or("");
-        while let Some((name, after)) = rest.split_once("=\"") {
+        std::iter::from_fn(move || {
+            let (name, after) = rest.split_once("=\"")?;
             let (value, after) = unescape_until_quote(after).expect("canonical text ends its values");
-            tags.push((name, value));
             rest = &after[1..];
-        }
-        tags
+            Some((name, value))
+        })
     }
 
     /// The value of a tag.
-    pub fn tag(&self, name: &str) -> Option<String> {
-        self.tags().into_iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    pub fn tag(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.tags().find(|(n, _)| *n == name).map(|(_, v)| v)
     }
 
     /// The value of tag `device_id`.
-    pub fn device_id(&self) -> Option<String> {
+    pub fn device_id(&self) -> Option<Cow<'_, str>> {
         self.tag(DEVICE_TAG)
     }
 
     /// The tags as a JSON object with sorted keys.
     pub fn tags_json(&self) -> String {
         let map: serde_json::Map<String, serde_json::Value> =
-            self.tags().into_iter().map(|(n, v)| (n.to_owned(), v.into())).collect();
+            self.tags().map(|(n, v)| (n.to_owned(), v.into())).collect();
         serde_json::Value::Object(map).to_string()
     }
 }
@@ -173,12 +173,16 @@ fn push_escaped(text: &mut String, value: &str) {
 }
 
 /// The value before the next bare quote, and what follows the quote.
-fn unescape_until_quote(text: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut chars = text.char_indices();
+fn unescape_until_quote(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let end = text.bytes().position(|b| matches!(b, b'"' | b'\\'))?;
+    if text.as_bytes()[end] == b'"' {
+        return Some((Cow::Borrowed(&text[..end]), &text[end + 1..]));
+    }
+    let mut value = text[..end].to_owned();
+    let mut chars = text[end..].char_indices();
     while let Some((i, c)) = chars.next() {
         match c {
-            '"' => return Some((value, &text[i + 1..])),
+            '"' => return Some((Cow::Owned(value), &text[end + i + 1..])),
             '\\' => value.push(chars.next()?.1),
             c => value.push(c),
         }

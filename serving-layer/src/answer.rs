@@ -65,6 +65,9 @@ pub struct Confidence {
     pub score: Option<f64>,
     /// Whether measured outcomes stand behind the score.
     pub calibrated: bool,
+    /// The part of the cells behind the values (each a series in a bucket of the base resolution) that are final: old enough,
+    /// and counted by batch views alone.
+    pub final_share: f64,
 }
 
 /// One bucket of one series or group.

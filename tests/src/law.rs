@@ -454,7 +454,7 @@ fn group_of(series: usize, selector: &str, by: Option<&str>) -> Option<GroupKey>
         "{}" => true,
         _ => key.metric() == "load" && device.starts_with("press-"),
     };
-    let tags: BTreeMap<String, String> = key.tags().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+    let tags: BTreeMap<String, String> = key.tags().map(|(n, v)| (n.to_owned(), v.into())).collect();
     selected.then(|| match by {
         None => (key.metric().to_owned(), tags),
         Some(by) => (String::new(), tags.into_iter().filter(|(name, _)| name == by).collect()),

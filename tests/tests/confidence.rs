@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use batch_layer::catalog::{JobKind, NewJob};
 use schemas::query::QueryText;
 use schemas::time::SECOND;
-use schemas::{Clock as _, SeriesKey};
+use schemas::{Clock as _, SeriesKey, TimeRange};
 use serving_layer::answer::Point;
+use serving_layer::confidence::State;
 use serving_layer::{Answer, Serving};
 use speed_layer::{Rows, SeriesRef};
 use tests::parts::{TestClock, open, scratch};
@@ -81,6 +83,39 @@ async fn opened(dir: &std::path::Path, clock: &Arc<TestClock>) -> Engine {
     open(dir, Arc::clone(clock), Arc::default()).await.expect("opens")
 }
 
+/// What is told of many cells together is what is told of each.
+async fn count_finals(engine: &Engine) {
+    engine.serving.flush().await.expect("flushes");
+    let (kind, range, now) = (JobKind::Recompute, TimeRange::ALL, engine.serving.clock.now());
+    let job = NewJob { kind, range, selector: None, reason: "test".to_owned(), priority: 0, not_before: now, now };
+    engine.serving.batch.catalog().enqueue(job).await.expect("queued");
+    while engine.serving.batch.run_next().await.expect("runs").is_some() {}
+    let of_cells = [("match", "load"), ("from", "now-20m"), ("step", "10s"), ("agg", "count")];
+    let (mut all, mut finals) = (BTreeMap::<i64, f64>::new(), BTreeMap::<i64, f64>::new());
+    for point in ask(&engine.serving, &of_cells).await.series.iter().flat_map(|series| &series.points) {
+        let is_final = point.confidence.expect("asked for").state == State::Final;
+        let step = point.time.0.div_euclid(300 * SECOND);
+        *all.entry(step).or_default() += 1.0;
+        *finals.entry(step).or_default() += f64::from(u8::from(is_final));
+    }
+    for agg in ["count", "count,p99"] {
+        let together = [("match", "load"), ("from", "now-20m"), ("step", "5m"), ("by", ""), ("agg", agg)];
+        let mut shares = Vec::new();
+        for point in &ask(&engine.serving, &together).await.series[0].points {
+            let step = point.time.0.div_euclid(300 * SECOND);
+            let share = point.confidence.expect("asked for").final_share;
+            assert!(
+                (share - finals[&step] / all[&step]).abs() < 1e-6,
+                "{point:?}: {} of {}",
+                finals[&step],
+                all[&step]
+            );
+            shares.push(share);
+        }
+        assert!(shares.contains(&1.0) && shares.iter().any(|share| *share < 1.0), "{shares:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_learns_remembers_and_knows_what_it_can_not_know() {
     let dir = scratch();
@@ -127,6 +162,8 @@ async fn it_learns_remembers_and_knows_what_it_can_not_know() {
     assert!(width("0.5").await < width("0.99").await);
     let lax = ask(&engine.serving, &[asked.as_slice(), &[("by", ""), ("max_rel_err", "0.9")]].concat()).await;
     assert!(score(lax.series[0].points.last().expect("some")) >= score(newest));
+
+    count_finals(&engine).await;
 
     // A source that stops: its last bucket is settled before long.
     plant.stopped = Some(0);

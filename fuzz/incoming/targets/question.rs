@@ -20,6 +20,7 @@ fuzz_target!(|text: &str| {
         min_confidence: next(),
         on_violation: next(),
         level: next(),
+        max_rel_err: next(),
         confidence: next(),
     };
     let base = Resolution::from_nanos(60_000_000_000).expect("positive");

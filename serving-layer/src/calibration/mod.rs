@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use schemas::epoch::{SeriesState, Snapshot};
 use schemas::query::ViewKind;
 use schemas::time::SECOND;
-use schemas::{ArrivalTime, Resolution, SeriesId, TimeRange};
+use schemas::{ArrivalTime, EventTime, Resolution, SeriesId, TimeRange};
 
 pub use gauges::Gauges;
 pub use holes::{Hole, Holes, Reason};
@@ -28,7 +28,7 @@ pub use learned::{CalibrationRow, LEVEL, Learned};
 pub(crate) use learned::{class_of, source_of};
 
 use self::watch::{Due, Seen, Watch};
-use crate::confidence::{Arrival, Arrived, Bucket, Member, Moment, Outlook, Readings, Stratum};
+use crate::confidence::{Arrival, Arrived, Moment, Outlook, Readings, Sight, Stratum};
 use crate::error::{Error, Result};
 use crate::query::{CellPoint, CellQuery, SeriesCells, cells, readings_of};
 use crate::serving::Serving;
@@ -148,13 +148,12 @@ impl Serving {
         let Watching { watch, learned, series, .. } = &mut *watching;
         let due = watch.due(now, |class| learned.learner.label_age(class));
         if !due.is_empty() {
-            let places: Vec<_> = due.iter().map(Due::place).collect();
-            match self.look(learned, series, due, now).await {
-                Ok(seen) => watch.learn(seen, learned, now),
-                Err(error) => {
-                    watch.put_off(&places, now);
-                    return Err(error);
-                }
+            let (seen, failed) = self.look(learned, series, due, now).await;
+            watch.learn(seen, learned, now);
+            // The others are learned from: a file that can't be read must not end all learning.
+            if let Some((due, error)) = failed {
+                watch.put_off(due, now);
+                tracing::warn!(%error, "watched buckets can't be looked at; they are tried again");
             }
         }
         if now.0.saturating_sub(watching.shown_at) >= SHOW_EVERY {
@@ -217,40 +216,45 @@ impl Serving {
         }
     }
 
-    /// What the watched buckets that are due show now.
+    /// What the watched buckets that are due show now; those that can't be read, and why the first of them.
     async fn look(
         &self,
         learned: &Learned,
         series: &HashMap<SeriesId, SeriesState>,
         due: Vec<Due>,
         now: ArrivalTime,
-    ) -> Result<Vec<(Due, Option<Seen>)>> {
+    ) -> (Vec<(Due, Option<Seen>)>, Option<(Vec<Due>, Error)>) {
         let mut ids: Vec<SeriesId> = due.iter().flat_map(|due| due.series.iter().copied()).collect();
         ids.sort_unstable();
         ids.dedup();
         let snapshot = self.speed.snapshot_of(&ids);
-        let mut by_bucket: BTreeMap<(i64, i64), Vec<Due>> = BTreeMap::new();
+        let mut by_bucket: BTreeMap<(EventTime, i64), Vec<Due>> = BTreeMap::new();
         for due in due {
             by_bucket.entry((due.bucket.start, due.stratum.width)).or_default().push(due);
         }
-        let mut seen = Vec::new();
+        let (mut seen, mut failed) = (Vec::new(), None::<(Vec<Due>, Error)>);
         for ((start, width), due) in by_bucket {
-            let step = Resolution::from_nanos(width)?;
-            let range = TimeRange::new(start, start.saturating_add(width));
+            let range = TimeRange::new(start.0, start.0.saturating_add(width));
             // Nobody is told how far to trust what lies over a hole, and what became of it teaches nothing of lateness.
             if !self.calibration.holes.in_range(range, now, i64::MAX).is_empty() {
                 seen.extend(due.into_iter().map(|due| (due, None)));
                 continue;
             }
             let wanted: Vec<SeriesId> = due.iter().flat_map(|due| due.series.iter().copied()).collect();
-            let found = self.cells_of(&snapshot, &wanted, range, step).await?;
+            let found = match self.cells_of(&snapshot, &wanted, range, width).await {
+                Ok(found) => found,
+                Err(error) => {
+                    failed.get_or_insert_with(|| (Vec::new(), error)).0.extend(due);
+                    continue;
+                }
+            };
             for due in due {
                 let members = due.series.iter().filter_map(|id| series.get(id).map(|state| (state, found.get(id))));
                 let one = see(learned, &snapshot, &due, members, now);
                 seen.push((due, one));
             }
         }
-        Ok(seen)
+        (seen, failed)
     }
 
     async fn cells_of(
@@ -258,10 +262,12 @@ impl Serving {
         snapshot: &Snapshot,
         wanted: &[SeriesId],
         range: TimeRange,
-        step: Resolution,
+        width: i64,
     ) -> Result<HashMap<SeriesId, CellPoint>> {
+        let step = Resolution::from_nanos(width)?;
         let series = snapshot.series.iter().filter(|state| wanted.contains(&state.id)).cloned().collect();
-        let query = CellQuery { series, range, step, view: ViewKind::Unified, as_of: None, quantiles: true };
+        let (view, as_of, final_before) = (ViewKind::Unified, None, Vec::new());
+        let query = CellQuery { series, range, step, view, as_of, quantiles: true, final_before };
         let found = cells(self, snapshot, query).await?;
         let point = |SeriesCells { series, points }: SeriesCells| Some((series.id, points.into_iter().next()?));
         Ok(found.into_iter().filter_map(point).collect())
@@ -287,7 +293,7 @@ fn see<'a>(
     Some(Seen { readings, moment, outlook, is_final })
 }
 
-fn moment_of(bucket: Bucket, now: ArrivalTime, readings: &Readings) -> Moment {
+fn moment_of(bucket: TimeRange, now: ArrivalTime, readings: &Readings) -> Moment {
     Moment { bucket, now: now.0, first: readings.first, last: readings.last }
 }
 
@@ -298,13 +304,13 @@ fn outlook_of<'a>(
     snapshot: &Snapshot,
     members: impl Iterator<Item = &'a SeriesState>,
 ) -> Outlook {
-    let mut sum = Outlook::default();
-    for state in members {
+    let (learner, class) = (&learned.learner, learned.learner.class(stratum.class));
+    let member = |state: &SeriesState| {
         // The newest end as the snapshot has it.
         let at = snapshot.series.binary_search_by(|s| s.key.cmp(&state.key));
         let tail = at.ok().and_then(|i| snapshot.series[i].tail.as_ref());
-        let (class, source) = (stratum.class, source_of(&state.key));
-        sum.merge(&learned.learner.outlook(stratum, moment, &Member { class, source, tail, frontier: None }));
-    }
-    sum
+        (learner.series(&class, source_of(&state.key)), tail)
+    };
+    let sight = Sight::new(members.map(member).collect(), Vec::new());
+    sight.outlook(&learner.foreteller(stratum, learner.settings().ask), moment)
 }

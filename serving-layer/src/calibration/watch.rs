@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use schemas::partial::Aggregate;
 use schemas::time::{HOUR, MINUTE, SECOND};
-use schemas::{ArrivalTime, EventTime, Resolution, SeriesId};
+use schemas::{ArrivalTime, EventTime, Resolution, SeriesId, TimeRange};
 
 use super::learned::Learned;
 use crate::confidence::{
-    AGGREGATES, Ask, Bucket, ClassId, Forecast, Moment, Observation, Outcome, Outlook, Readings, Stratum, checkpoints,
+    AGGREGATES, Ask, ClassId, Forecast, Moment, Observation, Outcome, Outlook, Readings, Stratum, checkpoints,
 };
 
 /// Buckets that are watched at once: some ten kilobytes each.
@@ -36,7 +36,7 @@ pub(super) struct Due {
     /// Whose experience it is.
     pub(super) stratum: Stratum,
     /// The bucket.
-    pub(super) bucket: Bucket,
+    pub(super) bucket: TimeRange,
     /// Its series: one, or those of the group.
     pub(super) series: Vec<SeriesId>,
 }
@@ -49,13 +49,6 @@ enum What {
     Learn,
     /// See whether it changed since.
     Recheck,
-}
-
-impl Due {
-    /// What [`Watch::put_off`] needs to know of it.
-    pub(super) fn place(&self) -> (u64, usize) {
-        (self.cell, self.step)
-    }
 }
 
 /// What a bucket shows.
@@ -71,7 +64,7 @@ pub(super) struct Seen {
 #[derive(Debug, Clone)]
 struct Cell {
     stratum: Stratum,
-    bucket: Bucket,
+    bucket: TimeRange,
     series: Vec<SeriesId>,
     foretold: Vec<Foretold>,
     /// Whether it taught already, as nearly final.
@@ -172,8 +165,8 @@ impl Watch {
     }
 
     /// Buckets that could not be looked at now come again.
-    pub(super) fn put_off(&mut self, due: &[(u64, usize)], now: ArrivalTime) {
-        self.queue.extend(due.iter().map(|(id, step)| Reverse((now.0.saturating_add(AGAIN), *id, *step))));
+    pub(super) fn put_off(&mut self, due: Vec<Due>, now: ArrivalTime) {
+        self.queue.extend(due.into_iter().map(|due| Reverse((now.0.saturating_add(AGAIN), due.cell, due.step))));
     }
 
     /// Takes up the present bucket of each width at its middle.
@@ -186,7 +179,7 @@ impl Watch {
             if now.0.saturating_sub(start) < width / 2 || self.opened.insert(width, start) == Some(start) {
                 continue;
             }
-            let bucket = Bucket { start, end: start.saturating_add(width) };
+            let bucket = TimeRange::new(start, start.saturating_add(width));
             for (class, ids) in self.series.clone() {
                 // Where not all have room, it is now this one's turn, now that one's.
                 let turn = usize::try_from(start / width).unwrap_or(0) % ids.len().max(1);
@@ -201,7 +194,7 @@ impl Watch {
         }
     }
 
-    fn open(&mut self, stratum: Stratum, bucket: Bucket, series: Vec<SeriesId>, most: usize) {
+    fn open(&mut self, stratum: Stratum, bucket: TimeRange, series: Vec<SeriesId>, most: usize) {
         let count = self.counts.entry(stratum).or_default();
         if *count >= most || self.cells.len() >= CELLS {
             return;
@@ -217,7 +210,7 @@ impl Watch {
     fn plan(&mut self, id: u64, step: usize) {
         let Some(cell) = self.cells.get(&id) else { return };
         match self.ages[&cell.stratum.width].get(step) {
-            Some(age) => self.queue.push(Reverse((cell.bucket.end.saturating_add(*age), id, step))),
+            Some(age) => self.queue.push(Reverse((cell.bucket.end.0.saturating_add(*age), id, step))),
             None => self.forget(id),
         }
     }
@@ -293,7 +286,7 @@ impl Cell {
 }
 
 fn foretell(due: &Due, seen: &Seen, learned: &Learned) -> Foretold {
-    let observation = learned.learner.observe(&seen.moment, &seen.readings, &seen.outlook);
+    let observation = Observation::new(&seen.moment, &seen.readings, &seen.outlook);
     let ask = learned.learner.settings().ask;
     let prediction = learned.learner.foretell(&due.stratum, &observation, &Aggregate::ALL, ask);
     Foretold {
@@ -348,7 +341,7 @@ mod tests {
 
     fn seen(due: &Due, now: i64, count: u64) -> Seen {
         let values = [count as f64; AGGREGATES];
-        let (start, sum) = (due.bucket.start, count as f64);
+        let (start, sum) = (due.bucket.start.0, count as f64);
         let readings =
             Readings { count, sum, variance: 0.0, min: 1.0, max: 1.0, first: start, last: start + 1, values };
         let moment = Moment { bucket: due.bucket, now, first: start, last: start + 1 };
@@ -361,7 +354,7 @@ mod tests {
         for now in (0..seconds).map(|s| s * SECOND) {
             let due = watch.due(ArrivalTime(now), |_| MINUTE);
             let look = |due: Due| {
-                let found = count(now - due.bucket.end).map(|count| seen(&due, now, count));
+                let found = count(now - due.bucket.end.0).map(|count| seen(&due, now, count));
                 (due, found)
             };
             let seen = due.into_iter().map(look).collect();

@@ -34,17 +34,32 @@ const AGES: [f64; 25] = [
 /// Bins of age: one before the end, the rest after it.
 pub(crate) const BINS: usize = AGES.len() + 1;
 
+/// Squares of the upper ends of the bins after the first: where neighbours are equally far by ratio.
+const LIMITS: [f64; AGES.len() - 1] = {
+    let mut limits = [0.01; AGES.len() - 1];
+    let mut i = 1;
+    while i < limits.len() {
+        limits[i] = AGES[i] * AGES[i + 1];
+        i += 1;
+    }
+    limits
+};
+
 /// Which bin an age belongs to: the one whose middle is nearest by ratio.
 pub(crate) fn bin(age: f64) -> usize {
     if age < 0.0 {
         return 0;
     }
     let seconds = age / SECOND;
-    let mut i = 1;
-    while i < AGES.len() && seconds > if i == 1 { 0.1 } else { (AGES[i - 1] * AGES[i]).sqrt() } {
-        i += 1;
-    }
-    i
+    1 + LIMITS.partition_point(|limit| *limit < seconds * seconds)
+}
+
+/// The age as the model has it: ages are told apart by an octave's sixteenth.
+///
+/// So neighbouring buckets often share their age, and what follows from it is worked out once for all of them.
+pub(crate) fn told_apart(age: f64) -> f64 {
+    const FINER: u32 = f64::MANTISSA_DIGITS - 1 - 4;
+    if age > 0.0 { f64::from_bits(age.to_bits() >> FINER << FINER) } else { age }
 }
 
 /// The bins whose middles an age lies between, and how far it is from the one to the other, by ratio.
@@ -81,6 +96,20 @@ mod tests {
             assert_eq!(bin(age * SECOND), i + 1, "{age}");
         }
         assert_eq!(bin(-1.0), 0);
+    }
+
+    #[test]
+    fn neighbouring_ages_are_one() {
+        for age in [1.0, 1e9, 3.7e12, 8.64e13] {
+            let coarse = told_apart(age);
+            assert!(coarse <= age && age - coarse < age / 16.0, "{age} {coarse}");
+            assert_eq!(told_apart(coarse), coarse);
+        }
+        assert_eq!((told_apart(0.0), told_apart(-5.0)), (0.0, -5.0));
+    }
+
+    #[test]
+    fn the_last_bin_has_no_end() {
         assert_eq!(bin(f64::MAX), BINS - 1);
     }
 }

@@ -8,6 +8,7 @@ use super::table::Table;
 use schemas::partial::Aggregate;
 
 /// How many readings a cell may end with, by its forecasts' drift.
+#[derive(Debug)]
 pub(crate) struct Drift {
     low: f64,
     high: f64,

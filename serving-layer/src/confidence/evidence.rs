@@ -3,7 +3,9 @@
 //! Owns the words in which evidence is given: times are nanoseconds, values are the metric's own unit.
 //! Does not own how evidence is gathered (the speed layer), nor what follows from it.
 
+use schemas::TimeRange;
 use schemas::epoch::Tail;
+use schemas::partial::Partial;
 use serde::{Deserialize, Serialize};
 
 /// How many aggregates there are.
@@ -25,17 +27,8 @@ pub struct Stratum {
     pub group: bool,
 }
 
-/// A stretch of event time, `start <= t && t < end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Bucket {
-    /// Its first nanosecond.
-    pub start: i64,
-    /// The first nanosecond after it.
-    pub end: i64,
-}
-
 /// Summary of the readings of a cell counted now.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Readings {
     /// How many (identities, not arrivals).
     pub count: u64,
@@ -52,8 +45,31 @@ pub struct Readings {
     /// Event time of the latest.
     pub last: i64,
     /// The shown value of each aggregate in the order of [`schemas::partial::Aggregate::ALL`]; NaN where it is not defined or not asked.
-    #[serde(with = "super::pairs::values")]
     pub values: [f64; AGGREGATES],
+}
+
+impl Readings {
+    /// Of these readings, and the values that are shown of them.
+    pub fn of(partial: &Partial, values: [f64; AGGREGATES]) -> Self {
+        Self {
+            count: partial.count,
+            sum: partial.sum.value(),
+            variance: variance(partial).unwrap_or(f64::NAN),
+            min: partial.min,
+            max: partial.max,
+            first: partial.first.time,
+            last: partial.last.time,
+            values,
+        }
+    }
+}
+
+/// The sample variance to a few digits: from rounded sums, far faster than the exact one, unless too much cancels.
+fn variance(partial: &Partial) -> Option<f64> {
+    let (n, sum, squares) = (partial.count as f64, partial.sum.value(), partial.sum_sq.value());
+    let about = squares - sum * sum / n;
+    // Of sixteen digits at most nine cancel.
+    if n >= 2.0 && about > 1e-9 * squares && about.is_finite() { Some(about / (n - 1.0)) } else { partial.variance() }
 }
 
 /// The newest event time of a series, unless the clock of its source runs ahead: nothing is heard before it happened.
@@ -61,28 +77,11 @@ pub(super) fn frontier(tail: &Tail) -> i64 {
     tail.time.min(tail.arrival.0)
 }
 
-/// What is known of a source over all of its metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frontier {
-    /// Its latest event time.
-    pub newest: i64,
-    /// When it was last heard.
-    pub arrival: i64,
-}
-
-impl Frontier {
-    /// Takes one reading more into account, in order of arrival.
-    pub fn update(&mut self, event: i64, arrival: i64) {
-        self.newest = self.newest.max(event.min(arrival));
-        self.arrival = self.arrival.max(arrival);
-    }
-}
-
 /// The moment of a question: which bucket, when, and between which event times its readings lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// The bucket.
-    pub bucket: Bucket,
+    pub bucket: TimeRange,
     /// The present.
     pub now: i64,
     /// Event time of the earliest reading of the cell counted now.

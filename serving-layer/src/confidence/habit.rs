@@ -3,13 +3,16 @@
 //! Owns what is remembered per series and per metric class, bounded by forgetting the ones silent for longest.
 //! Does not own cells, nor what is concluded from habits (`outlook`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{ClassId, SourceId, between};
+use super::evidence::{ClassId, SourceId, between, frontier};
 use super::lateness::{Curve, Lateness};
+use super::outlook::born;
 use super::silence::{self, Returns};
+use schemas::TimeRange;
 use schemas::epoch::Tail;
 
 /// Readings a series' lateness remembers.
@@ -61,7 +64,7 @@ pub(crate) struct Series {
     value: f64,
     arrival: i64,
     /// Its latest advances, oldest first: event time reached, and when.
-    advances: std::collections::VecDeque<(i64, i64)>,
+    advances: VecDeque<(i64, i64)>,
     /// Slow mean of gaps, nanoseconds, and of their squares; how many were seen.
     gap: f64,
     gap_fast: f64,
@@ -197,10 +200,6 @@ impl Habits {
         }
     }
 
-    pub(crate) fn returns(&self, class: ClassId) -> &Returns {
-        self.classes.get(&class).map_or(&self.unknown, |c| &c.returns)
-    }
-
     /// Learns from a reading that ends a long silence.
     fn learn_return(&mut self, r: &Arrived) {
         let Some(series) = self.series(r.class, r.source) else { return };
@@ -208,7 +207,8 @@ impl Habits {
         let Some(gap) = series.cadence().filter(|g| stretch > 1.5 * g && event > series.newest) else { return };
         let held = between(event, r.arrival) / stretch;
         let regular = silence::regular(series.cv_sq());
-        let silence = silence::bin(self.curve(r.class, Some(r.source)).heard(stretch) / gap, regular);
+        let curve = self.lateness(self.classes.get(&r.class), Some(&series.lateness));
+        let silence = silence::bin(curve.heard(stretch) / gap, regular);
         if silence::long(silence)
             && let Some(class) = self.classes.get_mut(&r.class)
         {
@@ -276,25 +276,20 @@ impl Habits {
         self.series.retain(|_, s| s.arrival > limit);
     }
 
-    pub(crate) fn series(&self, class: ClassId, source: SourceId) -> Option<&Series> {
+    fn series(&self, class: ClassId, source: SourceId) -> Option<&Series> {
         self.series.get(&(class, source))
     }
 
-    /// The lateness of a series, shrunk to its class.
-    pub(crate) fn curve(&self, class: ClassId, source: Option<SourceId>) -> Curve {
+    /// What is usual in a class.
+    pub(crate) fn class(&self, class: ClassId) -> ClassHabit<'_> {
         let known = self.classes.get(&class);
-        let own = source.and_then(|s| self.series(class, s)).map(|s| &s.lateness);
-        let lived = known.map_or(0.0, |c| between(c.since, c.latest));
-        Curve::of(own, known.map(|c| &c.lateness), SHRINK, lived, self.horizon_max)
+        ClassHabit { habits: self, class, known, curve: OnceLock::new(), corrections: OnceLock::new() }
     }
 
-    /// Corrections of a reading that are still to come at an age, in expectation.
-    pub(crate) fn corrections(&self, class: ClassId, age: f64) -> f64 {
-        let Some(known) = self.classes.get(&class).filter(|c| c.corrections.weight() > 0.0) else { return 0.0 };
-        let per_reading = known.corrections.weight() / known.lateness.weight().max(1.0);
-        let curve =
-            Curve::of(None, Some(&known.corrections), SHRINK, between(known.since, known.latest), self.horizon_max);
-        per_reading * curve.later(age)
+    /// Of a class: its lateness, for how long it was heard.
+    fn lateness(&self, class: Option<&Class>, own: Option<&Lateness>) -> Curve {
+        let lived = class.map_or(0.0, |c| between(c.since, c.latest));
+        Curve::of(own, class.map(|c| &c.lateness), SHRINK, lived, self.horizon_max)
     }
 
     /// The age at which cells of a class are labelled, and for how many times as long the class has been heard, up to 3.
@@ -311,10 +306,77 @@ impl Habits {
         let lived = known.map_or(0.0, |c| between(c.since, c.latest));
         Curve::of(None, known.map(|c| &c.changes), SHRINK, lived, self.horizon_max).age_of(share, self.horizon_max)
     }
+}
 
-    /// The usual gap of a series: what was learned here, else what its tail says.
-    pub(crate) fn cadence(series: Option<&Series>, tail: Option<&Tail>) -> Option<f64> {
-        let told = tail.map(|t| t.cadence).filter(|c| c.is_finite() && *c > 0.0);
-        series.and_then(Series::cadence).or(told)
+/// What is usual in a class: worked out once for all of its series and buckets, and only what is asked for.
+#[derive(Debug)]
+pub struct ClassHabit<'a> {
+    habits: &'a Habits,
+    class: ClassId,
+    known: Option<&'a Class>,
+    curve: OnceLock<Curve>,
+    /// How often a reading is corrected, and how late; `None` where none ever was.
+    corrections: OnceLock<Option<(f64, Curve)>>,
+}
+
+impl ClassHabit<'_> {
+    fn curve(&self) -> &Curve {
+        self.curve.get_or_init(|| self.habits.lateness(self.known, None))
+    }
+
+    /// Corrections of a reading that are still to come at an age, in expectation.
+    pub(crate) fn corrections(&self, age: f64) -> f64 {
+        let corrections = self.corrections.get_or_init(|| {
+            let known = self.known.filter(|c| c.corrections.weight() > 0.0)?;
+            let lived = between(known.since, known.latest);
+            let curve = Curve::of(None, Some(&known.corrections), SHRINK, lived, self.habits.horizon_max);
+            Some((known.corrections.weight() / known.lateness.weight().max(1.0), curve))
+        });
+        corrections.as_ref().map_or(0.0, |(per_reading, curve)| per_reading * curve.later(age))
+    }
+
+    pub(crate) fn returns(&self) -> &Returns {
+        self.known.map_or(&self.habits.unknown, |c| &c.returns)
+    }
+
+    /// For how many times as long as its cells wait for their labels the class has been heard, up to 3.
+    pub(crate) fn heard(&self) -> f64 {
+        self.habits.label_age(self.class).1
+    }
+}
+
+/// How one series usually speaks: worked out once for all of its buckets.
+#[derive(Debug)]
+pub struct SeriesHabit<'a> {
+    pub(crate) class: Arc<ClassHabit<'a>>,
+    pub(crate) source: SourceId,
+    pub(crate) series: Option<&'a Series>,
+    /// Its lateness, where it is not that of its class.
+    own: Option<Box<Curve>>,
+}
+
+impl<'a> SeriesHabit<'a> {
+    /// Of a series of this class.
+    pub(crate) fn of(class: &Arc<ClassHabit<'a>>, source: SourceId) -> Self {
+        let series = class.habits.series(class.class, source);
+        let own = series.filter(|series| series.lateness.weight() > 0.0);
+        let own = own.map(|series| Box::new(class.habits.lateness(class.known, Some(&series.lateness))));
+        Self { class: Arc::clone(class), source, series, own }
+    }
+
+    pub(crate) fn curve(&self) -> &Curve {
+        self.own.as_deref().unwrap_or_else(|| self.class.curve())
+    }
+
+    /// The usual gap: what was learned here, else what the series' tail says.
+    pub(crate) fn cadence(&self, tail: &Tail) -> Option<f64> {
+        self.series.and_then(Series::cadence).or(Some(tail.cadence).filter(|c| c.is_finite() && *c > 0.0))
+    }
+
+    /// The stretch that the series has passed: of a bucket in it nothing is ahead of the frontier, and what is expected
+    /// depends on its age alone.
+    pub(crate) fn passed(&self, tail: Option<&Tail>) -> Option<TimeRange> {
+        let (tail, cadence) = (tail?, self.cadence(tail?)?);
+        Some(TimeRange::new(born(tail.earliest, cadence), frontier(tail)))
     }
 }

@@ -17,13 +17,15 @@ const PRIOR: f64 = 1.0;
 /// The greatest correction for youth: beyond it the prior speaks.
 const YOUTH_MAX: f64 = 5.0;
 
+/// Where the bins of an octave begin: powers of two to the quarters.
+const ROOTS: [f64; FINE] = [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429];
+
 /// Upper ends of the bins, nanoseconds: bin `i` holds `edge(i) <= lateness < edge(i + 1)`.
 const EDGES: [f64; BINS + 1] = {
-    let roots = [1.0, 1.189_207_115_002_721, std::f64::consts::SQRT_2, 1.681_792_830_507_429];
     let mut edges = [0.0; BINS + 1];
     let (mut i, mut octave) = (0, 1.0);
     while i <= BINS {
-        edges[i] = (octave * roots[i % FINE] - 1.0) * MILLI;
+        edges[i] = (octave * ROOTS[i % FINE] - 1.0) * MILLI;
         i += 1;
         if i % FINE == 0 {
             octave *= 2.0;
@@ -33,8 +35,13 @@ const EDGES: [f64; BINS + 1] = {
 };
 
 fn bin(lateness: f64) -> usize {
-    let late = (lateness / MILLI).max(0.0);
-    ((FINE as f64 * (1.0 + late).log2()) as usize).min(BINS - 1)
+    const MANTISSA: u32 = f64::MANTISSA_DIGITS - 1;
+    // At least one: the exponent is the octave, the mantissa tells which quarter of it.
+    let bits = (1.0 + (lateness / MILLI).max(0.0)).to_bits();
+    let octave = (bits >> MANTISSA) as usize - 1023;
+    let within = f64::from_bits(bits & ((1 << MANTISSA) - 1) | 1.0_f64.to_bits());
+    let quarter = ROOTS[1..].iter().filter(|root| within >= **root).count();
+    (FINE * octave + quarter).min(BINS - 1)
 }
 
 /// A histogram of lateness that forgets: the newest readings weigh most.

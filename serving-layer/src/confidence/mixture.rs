@@ -6,10 +6,11 @@ use super::pool::Cumulated;
 use super::shape::Shape;
 
 /// `v_final - v_now`.
-pub(crate) struct Mixture {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mixture<'a> {
     /// Probability of no change.
     pub(crate) same: f64,
-    pub(crate) errors: Cumulated,
+    pub(crate) errors: &'a Cumulated,
     pub(crate) shape: Shape,
     /// Errors in pool bins are whole readings, not scaled.
     pub(crate) counted: bool,
@@ -18,7 +19,7 @@ pub(crate) struct Mixture {
 /// Ways to split what an interval may miss between below and above: the shortest interval is taken.
 const SPLITS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
-impl Mixture {
+impl Mixture<'_> {
     fn change(&self, z: f64) -> f64 {
         if self.counted { z } else { self.shape.centre + self.shape.scale * z }
     }
@@ -72,6 +73,6 @@ impl Mixture {
         // A pool of counts is of whole numbers: bins are asked half way between them.
         let t = if self.counted { tolerance.floor() + 0.5 } else { tolerance };
         let inside = if self.counted { self.below(t) } else { self.below(t) - self.below(-t) };
-        self.same + inside.max(0.0)
+        (self.same + inside.max(0.0)).clamp(0.0, 1.0)
     }
 }

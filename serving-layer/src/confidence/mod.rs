@@ -16,6 +16,7 @@
 mod age;
 mod drift;
 mod evidence;
+mod foretell;
 mod habit;
 mod ladder;
 mod lateness;
@@ -28,20 +29,21 @@ mod recal;
 mod replay;
 mod scores;
 mod shape;
+mod sight;
 mod silence;
 mod stack;
 mod state;
 mod table;
 
 pub use age::checkpoints;
-pub use evidence::{
-    AGGREGATES, Ask, Bucket, ClassId, Forecast, Frontier, Moment, Prediction, Readings, SourceId, Stratum,
-};
-pub use habit::{Arrival, Arrived};
-pub use learner::{Learner, Observation, Settings};
-pub use outlook::{Member, Outlook};
+pub use evidence::{AGGREGATES, Ask, ClassId, Forecast, Moment, Prediction, Readings, SourceId, Stratum};
+pub use foretell::{Foreteller, Observation};
+pub use habit::{Arrival, Arrived, ClassHabit, SeriesHabit};
+pub use learner::{Learner, Settings};
+pub use outlook::Outlook;
 pub use replay::{Plan, Row, Sample, replay};
 pub use scores::{BINS, Bin, Outcome, Row as ScoreRow, Score, Scores};
+pub use sight::Sight;
 pub use state::State;
 
 #[cfg(test)]

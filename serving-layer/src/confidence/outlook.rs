@@ -11,9 +11,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{ClassId, Frontier, Moment, SourceId, between, frontier};
-use super::habit::{Habits, Series};
-use super::lateness::Curve;
+use super::age::told_apart;
+use super::evidence::{Moment, SourceId, between, frontier};
+use super::habit::{Series, SeriesHabit};
 use super::silence::{self, Silence};
 use schemas::epoch::Tail;
 
@@ -21,19 +21,6 @@ use schemas::epoch::Tail;
 const WORTH: f64 = 10.0;
 /// ... and the most, of a regular one.
 const WORTH_MAX: f64 = 60.0;
-
-/// What is known of one series of a cell at one moment.
-#[derive(Debug, Clone, Copy)]
-pub struct Member<'a> {
-    /// Its metric class.
-    pub class: ClassId,
-    /// Its source.
-    pub source: SourceId,
-    /// The newest end of the series; `None` if it was never heard.
-    pub tail: Option<&'a Tail>,
-    /// The newest end of its source over all metrics, if the caller keeps it.
-    pub frontier: Option<Frontier>,
-}
 
 /// Readings expected of a cell, as sums over its series: merging is addition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -111,41 +98,45 @@ impl Outlook {
         self.seen + self.behind + self.due + self.future
     }
 
-    /// Of one series. `curve` is its lateness.
-    pub(crate) fn of(moment: &Moment, member: &Member, habits: &Habits, curve: &Curve, silence: &Silence) -> Self {
-        let series = habits.series(member.class, member.source);
-        let heard = habits.label_age(member.class).1;
-        let mut outlook = Self { members: 1.0, heard, source: Some(member.source), ..Self::default() };
+    /// Of one series: how it usually speaks, and its newest end; `None` if it was never heard.
+    pub(crate) fn of(moment: &Moment, habit: &SeriesHabit<'_>, tail: Option<&Tail>, silence: &Silence) -> Self {
+        let (class, series, curve) = (&habit.class, habit.series, habit.curve());
+        let mut outlook = Self { members: 1.0, heard: class.heard(), source: Some(habit.source), ..Self::default() };
         if let Some(deviation) = series.and_then(Series::step_deviation) {
             outlook.stepped = 1.0;
             outlook.step_sq = (deviation * deviation).min(1e300);
             outlook.equal = series.map_or(0.0, |s| s.equal);
         }
-        let (bucket, now) = (moment.bucket, moment.now);
-        outlook.corrections =
-            habits.corrections(member.class, between(bucket.start, now) * 0.5 + between(bucket.end, now) * 0.5);
-        let width = between(bucket.start, bucket.end).max(1.0);
-        let Some(tail) = member.tail else { return outlook };
+        let (start, end, now) = (moment.bucket.start.0, moment.bucket.end.0, moment.now);
+        let width = between(start, end).max(1.0);
+        let corrections = |now: i64| class.corrections(between(start, now) * 0.5 + between(end, now) * 0.5);
+        let Some(tail) = tail else {
+            outlook.corrections = corrections(now);
+            return outlook;
+        };
         let cv_sq = series.map_or(1.0, Series::cv_sq);
         // A series heard once speaks about once in as long as it has been there, or once in a bucket.
         let unknown = || between(tail.earliest, now).max(width);
-        let known = Habits::cadence(series, Some(tail));
+        let known = habit.cadence(tail);
         let gap = known.unwrap_or_else(unknown).max(1.0);
         outlook.worth = if known.is_some() { (WORTH / cv_sq.max(0.01)).clamp(1.0, WORTH_MAX) } else { 0.5 };
         let (rate, regular) = (1.0 / gap, silence::regular(cv_sq));
+        // Of what was passed, neighbouring ages are one.
+        let passed = known.is_some() && born(tail.earliest, gap) <= start && end <= frontier(tail);
+        let seen_at = if passed { end.saturating_add(told_apart(between(end, now)) as i64) } else { now };
+        outlook.corrections = corrections(seen_at);
 
-        let heard = member.frontier.map_or(i64::MIN, |f| f.newest.min(f.arrival));
-        let frontier_now = frontier(tail).max(heard).min(now);
+        let frontier_now = frontier(tail).min(now);
         // One gap before its first reading a new series was not there.
-        let born = tail.earliest.min(moment.first).saturating_sub(gap.min(1e18) as i64);
-        let end = bucket.end.max(bucket.start);
-        let elapsed = now.clamp(bucket.start, end);
-        let from = born.clamp(bucket.start, elapsed);
+        let born = born(tail.earliest.min(moment.first), gap);
+        let end = end.max(start);
+        let elapsed = now.clamp(start, end);
+        let from = born.clamp(start, elapsed);
         let frontier = frontier_now.clamp(from, elapsed);
         let late = |a: i64, b: i64| (curve.integral(between(a, now)) - curve.integral(between(b, now))).max(0.0);
 
         let known_length = between(from, frontier);
-        let missed = |a: i64, b: i64| (curve.behind(between(a, now)) - curve.behind(between(b, now))).max(0.0);
+        let missed = |a: i64, b: i64| (curve.behind(between(a, seen_at)) - curve.behind(between(b, seen_at))).max(0.0);
         let behind = missed(from, frontier).min(known_length);
         outlook.behind = rate * behind;
         outlook.seen = rate * (known_length - behind);
@@ -156,7 +147,7 @@ impl Outlook {
             outlook.due_late = outlook.due * (late(frontier, elapsed) / ahead_length).clamp(0.0, 1.0);
         }
         outlook.silence = silence::bin(rate * curve.heard(between(frontier_now, now)), regular);
-        let returns = habits.returns(member.class);
+        let returns = class.returns();
         outlook.ahead =
             silence.missing(outlook.silence, between(end, now), (outlook.due, outlook.due_late), (regular, returns));
         if outlook.due > 0.0 {
@@ -187,6 +178,11 @@ impl Outlook {
         outlook.before = if first <= frontier { rate * missed(from, first) } else { rate * behind };
         outlook
     }
+}
+
+/// When a series is taken to have come into being, given its earliest reading and usual gap.
+pub(super) fn born(earliest: i64, gap: f64) -> i64 {
+    earliest.saturating_sub(gap.clamp(1.0, 1e18) as i64)
 }
 
 /// Readings due within `length` after the newest one: of a Poisson process `length / gap`, of a regular series about

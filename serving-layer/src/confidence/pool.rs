@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// Bins of a pool.
 pub(crate) const BINS: usize = 56;
-/// Width of a bin in `asinh(FINE * z)`.
-const STEP: f64 = 0.3;
 /// Resolution near zero.
 const FINE: f64 = 4.0;
 
@@ -17,7 +15,7 @@ pub(crate) fn edge(i: usize) -> f64 {
     EDGES[i.min(BINS)]
 }
 
-/// `sinh(STEP * (i - BINS / 2)) / FINE`, by the recurrence `e^(x + STEP) = e^x e^STEP`.
+/// `sinh(0.3 * (i - BINS / 2)) / FINE`, by the recurrence `e^(x + 0.3) = e^x e^0.3`.
 const EDGES: [f64; BINS + 1] = {
     let mut edges = [0.0; BINS + 1];
     let ratio = 1.349_858_807_576_003; // e^0.3
@@ -32,10 +30,40 @@ const EDGES: [f64; BINS + 1] = {
     edges
 };
 
-/// The bin of `z`.
+/// Stretches of numbers that are looked up at once: quarters of octaves, from the least that differ from zero here to the
+/// greatest.
+const QUARTERS: usize = 17 * 4;
+/// The bits of the first of them, `2^-8`, without those that tell numbers in one stretch apart.
+const FIRST: u64 = 0.003_906_25_f64.to_bits() >> SAME;
+const SAME: u32 = f64::MANTISSA_DIGITS - 1 - 2;
+
+/// The last edge, counted from the middle, that is not above the beginning of each stretch.
+const BEGIN: [u8; QUARTERS] = {
+    let mut begin = [0; QUARTERS];
+    let mut i = 0;
+    while i < QUARTERS {
+        let from = f64::from_bits((FIRST + i as u64) << SAME);
+        let mut edge = 0;
+        while edge < BINS / 2 && EDGES[BINS / 2 + edge + 1] <= from {
+            edge += 1;
+        }
+        begin[i] = edge as u8;
+        i += 1;
+    }
+    begin
+};
+
+/// The bin of `z`; what lies outside belongs to the last on that side.
 pub(crate) fn bin(z: f64) -> usize {
-    let place = (z * FINE).asinh() / STEP + (BINS / 2) as f64;
-    if place.is_nan() { BINS / 2 } else { place.clamp(0.0, (BINS - 1) as f64) as usize }
+    let size = z.abs();
+    // What is no number is near nothing.
+    let stretch = ((size.to_bits() >> SAME).saturating_sub(FIRST) as usize).min(QUARTERS - 1);
+    let mut edge = if z.is_nan() { 0 } else { usize::from(BEGIN[stretch]) };
+    while edge < BINS / 2 - 1 && EDGES[BINS / 2 + edge + 1] <= size {
+        edge += 1;
+    }
+    let bin = BINS / 2 + edge;
+    if z >= 0.0 || z.is_nan() { bin } else { BINS - 1 - bin }
 }
 
 /// A histogram of errors that forgets.
@@ -72,6 +100,7 @@ impl Pool {
 }
 
 /// The errors of a change, cumulated: `P(z < edge(i))`.
+#[derive(Debug)]
 pub(crate) struct Cumulated(pub(crate) [f64; BINS + 1]);
 
 impl Cumulated {
@@ -106,5 +135,24 @@ impl Cumulated {
         let (low, high) = (self.0[i - 1], self.0[i]);
         let inside = if high > low { ((p - low) / (high - low)).clamp(0.0, 1.0) } else { 0.0 };
         EDGES[i - 1] + inside * (EDGES[i] - EDGES[i - 1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_in_its_bin() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut some: Vec<f64> = EDGES.to_vec();
+        some.extend([0.0, -0.0, f64::MAX, f64::MIN, f64::INFINITY, f64::NEG_INFINITY, 5e-324]);
+        some.extend((0..100_000).map(|_| (random.f64() - 0.5) * 10_f64.powf(random.f64() * 8.0 - 4.0)));
+        for z in some {
+            let i = bin(z);
+            assert!(i == 0 || EDGES[i] <= z || z < 0.0 && EDGES[i] == z, "{z} {i}");
+            assert!(i == BINS - 1 || z <= EDGES[i + 1], "{z} {i}");
+        }
+        assert_eq!(bin(f64::NAN), BINS / 2);
     }
 }

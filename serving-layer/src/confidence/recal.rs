@@ -20,6 +20,13 @@ pub(crate) fn logit(p: f64) -> f64 {
     if odds.is_nan() { 0.0 } else { odds.clamp(-ODDS_MAX, ODDS_MAX) }
 }
 
+/// A probability as [`logit`] tells it.
+pub(crate) fn bounded(p: f64) -> f64 {
+    // `1 / (1 + e^9)`
+    const LEAST: f64 = 1.233_945_759_862_317_5e-4;
+    if p.is_nan() { 0.5 } else { p.clamp(LEAST, 1.0 - LEAST) }
+}
+
 /// The inverse of [`logit`].
 pub(crate) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())

@@ -8,13 +8,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use super::age::checkpoints;
-use super::evidence::{AGGREGATES, Ask, Bucket, ClassId, Moment, Prediction, Readings, SourceId, Stratum};
+use super::evidence::{AGGREGATES, Ask, ClassId, Moment, Prediction, Readings, SourceId, Stratum};
+use super::foretell::Observation;
 use super::habit::{Arrival, Arrived};
-use super::learner::{Learner, Observation, Settings};
-use super::outlook::{Member, Outlook};
-use schemas::ArrivalTime;
+use super::learner::{Learner, Settings};
+use super::outlook::Outlook;
+use super::sight::Sight;
 use schemas::epoch::Tail;
-use schemas::partial::Aggregate;
+use schemas::partial::{Aggregate, Partial, quantile_of_sorted};
+use schemas::{ArrivalTime, EventTime, Resolution, TimeRange};
 
 /// A reading of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,8 +36,8 @@ pub struct Row {
 /// What to ask of a replay.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Bucket width, nanoseconds.
-    pub width: i64,
+    /// Bucket width.
+    pub resolution: Resolution,
     /// Ask for every series.
     pub single: bool,
     /// Ask for the value over all series of a metric.
@@ -60,7 +62,7 @@ pub struct Sample<'a> {
     /// Its source; `None` of a group.
     pub source: Option<SourceId>,
     /// Its bucket.
-    pub bucket: Bucket,
+    pub bucket: TimeRange,
     /// Nanoseconds since the bucket's end.
     pub age: i64,
     /// The age after which hardly anything arrives, as learned so far.
@@ -113,39 +115,16 @@ impl Cell {
     }
 }
 
-/// Summary of readings by identity; `None` of none.
+/// Summary of readings by identity, by the arithmetic of all layers; `None` of none.
 fn summarise(readings: &BTreeMap<(i64, SourceId), f64>) -> Option<Readings> {
-    let (first, last) = (readings.first_key_value()?, readings.last_key_value()?);
-    let mut values: Vec<f64> = readings.values().copied().collect();
-    values.sort_by(f64::total_cmp);
-    let n = values.len();
-    let sum: f64 = values.iter().sum();
-    let mean = sum / n as f64;
-    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-    let variance = if n > 1 { squares / (n - 1) as f64 } else { f64::NAN };
-    let rank = |q: f64| values[((q * n as f64).ceil() as usize).clamp(1, n) - 1];
-    let (min, max) = (values[0], values[n - 1]);
-    let all = [
-        n as f64,
-        sum,
-        mean,
-        min,
-        max,
-        *first.1,
-        *last.1,
-        variance.sqrt(),
-        rank(0.5),
-        rank(0.9),
-        rank(0.95),
-        rank(0.99),
-    ];
-    Some(Readings { count: n as u64, sum, variance, min, max, first: first.0.0, last: last.0.0, values: all })
-}
-
-/// The bucket of an event time.
-fn bucket_of(event: i64, width: i64) -> Bucket {
-    let start = event.saturating_sub(event.rem_euclid(width));
-    Bucket { start, end: start.saturating_add(width) }
+    let partial = Partial::of_all(readings.iter().map(|((time, _), value)| (*time, *value)))?;
+    let mut sorted: Vec<f64> = readings.values().copied().collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let value = |aggregate: Aggregate| match aggregate.quantile() {
+        Some(q) => quantile_of_sorted(&sorted, q),
+        None => partial.evaluate(aggregate),
+    };
+    Some(Readings::of(&partial, Aggregate::ALL.map(|aggregate| value(aggregate).unwrap_or(f64::NAN))))
 }
 
 /// Ages at which it is looked at whether a cell may be labelled.
@@ -180,7 +159,7 @@ struct Replay<'a> {
 /// Replays rows sorted by arrival; `score` sees every prediction. Returns the learner as it is at the end.
 pub fn replay(rows: &[Row], plan: &Plan, score: &mut dyn FnMut(&Sample)) -> Learner {
     let mut schedule: Vec<(i64, Step)> =
-        checkpoints(plan.width, plan.settings.horizon_max).map(|age| (age, Step::Observe)).collect();
+        checkpoints(plan.resolution.nanos(), plan.settings.horizon_max).map(|age| (age, Step::Observe)).collect();
     schedule.extend(plan.ages.iter().map(|age| (*age, Step::Ask)));
     schedule.extend(label_checks(plan.settings.horizon_max).map(|age| (age, Step::Label)));
     schedule.sort_unstable();
@@ -209,8 +188,8 @@ pub fn replay(rows: &[Row], plan: &Plan, score: &mut dyn FnMut(&Sample)) -> Lear
 impl Replay<'_> {
     /// The cells that a reading belongs to.
     fn keys(&self, row: &Row) -> impl Iterator<Item = Key> + use<> {
-        let width = self.plan.width.max(1);
-        let (class, start) = (row.class, bucket_of(row.event, width).start);
+        let (class, width) = (row.class, self.plan.resolution.nanos());
+        let start = self.plan.resolution.floor(EventTime(row.event)).0;
         // Series are always followed, since groups learn of silence from them.
         let single = (Stratum { class, width, group: false }, Some(row.source), start);
         let group = self.plan.group.then_some((Stratum { class, width, group: true }, None, start));
@@ -302,7 +281,7 @@ impl Replay<'_> {
             return;
         }
         let Some(readings) = self.cells[id].1.summary() else { return };
-        let bucket = Bucket { start, end: start.saturating_add(stratum.width) };
+        let bucket = TimeRange::new(start, start.saturating_add(stratum.width));
         let moment = Moment { bucket, now, first: readings.first, last: readings.last };
         let outlook = self.outlook(&stratum, source, &moment);
         if what == Step::Label && self.learner.ready(stratum.class, &moment, &outlook) {
@@ -319,7 +298,7 @@ impl Replay<'_> {
         if what == Step::Label {
             return;
         }
-        let observation = self.learner.observe(&moment, &readings, &outlook);
+        let observation = Observation::new(&moment, &readings, &outlook);
         match what {
             Step::Observe => {
                 self.learner.step(&stratum, self.cells[id].1.observations.last(), &observation);
@@ -358,17 +337,16 @@ impl Replay<'_> {
     }
 
     fn outlook(&self, stratum: &Stratum, source: Option<SourceId>, moment: &Moment) -> Outlook {
-        let of = |source: SourceId, tail: Option<&Tail>| {
-            self.learner.outlook(stratum, moment, &Member { class: stratum.class, source, tail, frontier: None })
+        let class = self.learner.class(stratum.class);
+        let member = |source: SourceId, tail| (self.learner.series(&class, source), tail);
+        let members = match source {
+            Some(source) => vec![member(source, self.tails.get(&(stratum.class, source)))],
+            None => {
+                let all = (stratum.class, SourceId::MIN)..=(stratum.class, SourceId::MAX);
+                self.tails.range(all).map(|((_, source), tail)| member(*source, Some(tail))).collect()
+            }
         };
-        if let Some(source) = source {
-            return of(source, self.tails.get(&(stratum.class, source)));
-        }
-        let mut sum = Outlook::default();
-        let members = self.tails.range((stratum.class, SourceId::MIN)..=(stratum.class, SourceId::MAX));
-        for ((_, source), tail) in members {
-            sum.merge(&of(*source, Some(tail)));
-        }
-        sum
+        let foreteller = self.learner.foreteller(stratum, self.plan.ask);
+        Sight::new(members, Vec::new()).outlook(&foreteller, moment)
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct Lesson {
     pub(crate) shift: f64,
 }
 
-/// How an aggregate may change.
+/// How an aggregate may change, in units of [`Features::unit`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Shape {
     /// Probability of no change.
@@ -117,6 +117,18 @@ impl Features {
         ((worth + self.n) / (worth + if self.n > 0.0 { at_least_one(o.seen) } else { o.seen })).clamp(1e-3, 1e3)
     }
 
+    /// What changes of an aggregate are measured in: readings, steps or deviations of a reading, in the unit of the value.
+    ///
+    /// So measured, the shape of a change does not depend on the values, but for that of a sum.
+    pub(crate) fn unit(&self, aggregate: Aggregate) -> f64 {
+        let least = (self.mean.abs() * 1e-9).max(1e-12);
+        match aggregate {
+            Aggregate::Count => 1.0,
+            Aggregate::First | Aggregate::Last => self.step.max(least),
+            _ => self.deviation.max(least),
+        }
+    }
+
     /// The shape of each aggregate's change, given how many readings are missing in expectation.
     pub(crate) fn shape(&self, aggregate: Aggregate, missing: f64, lesson: Lesson) -> Shape {
         let o = &self.outlook;
@@ -134,7 +146,6 @@ impl Features {
         // Probability that the missing ones all equal those counted (Laplace's rule of succession).
         let alike = if self.constant { ((n + 1.0) / (n + 1.0 + r)).max(self.equal.powf(r.min(50.0))) } else { 0.0 };
         let same_or = |p: f64| none + some * p.clamp(0.0, 1.0);
-        let late_mean = self.mean + lesson.shift * self.deviation;
         let share = |x: f64| {
             let total = (self.outlook.behind + self.outlook.ahead + self.outlook.future).max(1e-12);
             (missing * (x / total).clamp(0.0, 1.0)).max(1e-9)
@@ -143,31 +154,29 @@ impl Features {
             Aggregate::Count => (none, r, (r + lesson.phi * r * r + held * held).sqrt(), 1),
             Aggregate::Sum => {
                 let zero = self.constant && self.mean == 0.0;
-                let variance = r * self.deviation * self.deviation
-                    + (r + lesson.phi * r * r + held * held) * self.mean * self.mean;
+                let mean = self.mean / self.unit(aggregate);
+                let variance = r + (r + lesson.phi * r * r + held * held) * mean * mean;
                 let sign = if self.mean == 0.0 { 0 } else { self.mean.signum() as i8 };
                 let one_way = self.deviation < 0.7 * self.mean.abs();
                 (
                     same_or(if zero { alike } else { 0.0 }),
-                    r * late_mean,
+                    r * (mean + lesson.shift),
                     variance.sqrt(),
                     if one_way { sign } else { 0 },
                 )
             }
-            Aggregate::Avg => {
-                (same_or(alike), weight * lesson.shift * self.deviation, self.deviation * (weight / n).sqrt(), 0)
-            }
+            Aggregate::Avg => (same_or(alike), weight * lesson.shift, (weight / n).sqrt(), 0),
             Aggregate::Min | Aggregate::Max => {
                 let kept = if self.constant { alike } else { n / (n + r) };
-                (same_or(kept), 0.0, self.deviation, if aggregate == Aggregate::Min { -1 } else { 1 })
+                (same_or(kept), 0.0, 1.0, if aggregate == Aggregate::Min { -1 } else { 1 })
             }
-            Aggregate::First => ((-share(self.outlook.before)).exp(), 0.0, self.step, 0),
+            Aggregate::First => ((-share(self.outlook.before)).exp(), 0.0, 1.0, 0),
             Aggregate::Last => {
                 let none_newer = (-share(self.outlook.after)).exp();
-                (none_newer + (1.0 - none_newer) * self.equal.powf(r.min(50.0)), 0.0, self.step, 0)
+                (none_newer + (1.0 - none_newer) * self.equal.powf(r.min(50.0)), 0.0, 1.0, 0)
             }
             Aggregate::Stddev => {
-                let scale = if self.n < 2.0 { self.deviation } else { self.deviation * (weight / n).sqrt() };
+                let scale = if self.n < 2.0 { 1.0 } else { (weight / n).sqrt() };
                 (same_or(alike), 0.0, scale, 0)
             }
             Aggregate::Quantile(_) => {
@@ -176,7 +185,7 @@ impl Features {
                 let top = (n - (q * n).ceil()) + 1.0;
                 // As the k-th greatest stays while few exceed it; ties keep it longer.
                 let kept = (n / (n + r)).powf(top.min(n)).max(alike).max(self.equal * n / (n + r));
-                let scale = self.deviation * (variance.min(n) * weight / n).sqrt();
+                let scale = (variance.min(n) * weight / n).sqrt();
                 (same_or(kept), 0.0, scale, 0)
             }
         };
@@ -188,8 +197,7 @@ impl Features {
             _ => self.n.min(2.0),
         };
         let same = same * (-own * o.corrections / o.members.max(1.0)).exp();
-        let least = (self.mean.abs() * 1e-9).max(1e-12);
-        let scale = if scale.is_finite() { scale.max(least) } else { 1e300 };
+        let scale = if scale.is_finite() { scale.max(1e-12) } else { 1e150 };
         Shape { same: same.clamp(0.0, 1.0), centre: if centre.is_finite() { centre } else { 0.0 }, scale, sign }
     }
 }

@@ -1,17 +1,21 @@
 //! What a stratum learned: pools of errors, recalibration, adaptive levels, dispersion.
 //!
-//! Owns these tables and how they are shrunk to a parent's. Does not own strata (`learner`).
+//! Owns these tables and how they learn. Does not own strata (`learner`), nor what they say of a cell (`known`).
+
+mod known;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use known::Known;
+
 use super::age;
 use super::evidence::{AGGREGATES, SourceId};
 use super::ladder::Ladders;
-use super::pool::{self, BINS, Pool};
+use super::pool::Pool;
 use super::recal::{Recal, logit, sigmoid};
-use super::shape::{Lesson, MANY, Shape, at_least_one};
+use super::shape::{Lesson, MANY, at_least_one};
 use super::silence::Silence;
 use super::stack::Stack;
 use schemas::partial::Aggregate;
@@ -19,16 +23,9 @@ use schemas::partial::Aggregate;
 /// Labels remembered by recalibration, by pools.
 const RECAL_MEMORY: f64 = 800.0;
 const POOL_MEMORY: f32 = 500.0;
-/// Errors that a parent's pool is worth, and the prior's.
-const SHRINK: f64 = 20.0;
-const PRIOR: f64 = 4.0;
-/// Errors from which on the prior would not be noticed: it costs more than all the rest.
-const ENOUGH: f64 = 80.0;
 /// Step of the adaptive level, and the bound of its logarithm.
 const GAIN: f32 = 0.03;
 const ADAPT_MAX: f32 = 3.0;
-/// Labels until which a slot listens to other classes.
-const YOUNG: f64 = 60.0;
 /// Labels before an answer is called calibrated.
 const LABELS_MIN: f32 = 30.0;
 
@@ -51,16 +48,39 @@ struct Slot {
     shifts: f64,
 }
 
+impl Slot {
+    fn is_calibrated(&self) -> bool {
+        self.labels >= LABELS_MIN
+    }
+
+    /// The factor by which expected missing readings are corrected.
+    fn correction(&self) -> f64 {
+        ((self.came + 3.0) / (self.expected + 3.0)).clamp(0.05, 20.0)
+    }
+
+    fn lesson(&self) -> Lesson {
+        Lesson {
+            phi: ((self.excess + 0.2) / (self.squares + 1.0)).clamp(0.0, 5.0),
+            shift: (self.shift / (self.shifts + 5.0)).clamp(-3.0, 3.0),
+        }
+    }
+}
+
 /// Experience with errors at one size of the missing part.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Pools {
     pools: [Pool; AGGREGATES],
 }
 
+/// An age, and whether most of what is missing is ahead of the frontier.
+pub(crate) type SlotId = u8;
+/// How many there are.
+pub(crate) const SLOTS: usize = age::BINS * 2;
+
 /// Where in the tables a cell is to be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    slot: u8,
+    pub(crate) slot: SlotId,
     size: u8,
 }
 
@@ -68,16 +88,18 @@ impl Place {
     /// By age, by expected missing readings, and whether most of them are ahead of the frontier.
     pub(crate) fn of(age: f64, missing: f64, ahead: bool) -> Self {
         let size = (missing.max(1e-9).log2().floor() + 8.0).clamp(0.0, 22.0) as u8;
-        let ahead = u8::from(ahead);
-        Self { slot: age::bin(age) as u8 * 2 + ahead, size: size * 2 + ahead }
+        Self { slot: Self::slot(age, ahead), size: size * 2 + u8::from(ahead) }
+    }
+
+    /// The part that does not depend on how many readings are missing.
+    pub(crate) fn slot(age: f64, ahead: bool) -> SlotId {
+        age::bin(age) as SlotId * 2 + SlotId::from(ahead)
     }
 }
 
-impl Place {
-    /// The slot of all ages in this state; no age has it.
-    fn all_ages(self) -> u8 {
-        100 + self.slot % 2
-    }
+/// The slot of all ages in the state of this one; no age has it.
+fn all_ages(slot: SlotId) -> SlotId {
+    100 + slot % 2
 }
 
 /// All tables of a stratum.
@@ -113,21 +135,23 @@ pub(crate) struct Outcome {
 }
 
 impl Table {
+    /// What is known at an age and state.
+    pub(crate) fn known<'a>(&'a self, parent: &'a Self, slot: SlotId) -> Known<'a> {
+        Known::of(self, Some(parent), slot)
+    }
+
     /// The experience at this age and state, or else at the nearest earlier age, and of the other state at last.
-    fn slot(&self, place: Place) -> Option<&Slot> {
-        let near = |slot: u8| self.slots.get(&slot).filter(|s| s.labels > 0.0);
-        let earlier = |state: u8| {
-            (0..place.slot)
-                .rev()
-                .filter(move |s| s % 2 == state)
-                .find_map(|s| near(s).filter(|s| s.labels >= LABELS_MIN))
+    fn slot(&self, slot: SlotId) -> Option<&Slot> {
+        let near = |slot: SlotId| self.slots.get(&slot).filter(|s| s.labels > 0.0);
+        let earlier = |state: SlotId| {
+            (0..slot).rev().filter(move |s| s % 2 == state).find_map(|s| near(s).filter(|s| s.is_calibrated()))
         };
-        let state = place.slot % 2;
-        near(place.slot).or_else(|| earlier(state)).or_else(|| earlier(1 - state))
+        let state = slot % 2;
+        near(slot).or_else(|| earlier(state)).or_else(|| earlier(1 - state))
     }
 
     pub(crate) fn calibrated(&self, place: Place) -> bool {
-        self.slot(place).is_some_and(|s| s.labels >= LABELS_MIN)
+        self.slot(place.slot).is_some_and(Slot::is_calibrated)
     }
 
     /// The factor by which what is expected behind the frontier is corrected; where labels are slow, the ladder does that.
@@ -150,14 +174,14 @@ impl Table {
         if self.slow { 0.005 } else { 0.0 }
     }
 
-    /// The factor by which expected missing readings are corrected.
-    pub(crate) fn correction(&self, place: Place, source: Option<SourceId>, weekday: usize, age: f64) -> f64 {
-        if self.slow
-            && let Some(by_steps) = self.ladder.correction(source, weekday, age)
-        {
-            return by_steps;
-        }
-        self.slot(place).map_or(1.0, |s| ((s.came + 3.0) / (s.expected + 3.0)).clamp(0.05, 20.0))
+    /// The factor by which expected missing readings are corrected, as labelled cells taught.
+    pub(crate) fn by_labels(&self, slot: SlotId) -> f64 {
+        self.slot(slot).map_or(1.0, Slot::correction)
+    }
+
+    /// The same as the ladder has it, where labels are slow.
+    pub(crate) fn by_ladder(&self, source: Option<SourceId>, weekday: usize, age: f64) -> Option<f64> {
+        if self.slow { self.ladder.correction(source, weekday, age) } else { None }
     }
 
     /// Learns how far a bucket's readings were from those expected by habit.
@@ -176,61 +200,13 @@ impl Table {
         1.0 / variation.clamp(0.005, 2.0)
     }
 
-    pub(crate) fn lesson(&self, place: Place) -> Lesson {
-        let slot = self.slot(place);
-        Lesson {
-            phi: slot.map_or(0.2, |s| ((s.excess + 0.2) / (s.squares + 1.0)).clamp(0.0, 5.0)),
-            shift: slot.map_or(0.0, |s| (s.shift / (s.shifts + 5.0)).clamp(-3.0, 3.0)),
-        }
-    }
-
-    /// A structural probability of no change, corrected by experience, shrunk to the parent's.
-    pub(crate) fn same(&self, parent: &Self, place: Place, aggregate: usize, p: f64) -> f64 {
-        recalibrated(self, parent, place, p, |s| &s.same[aggregate])
-    }
-
-    /// A score, corrected likewise.
-    pub(crate) fn score(&self, parent: &Self, place: Place, aggregate: usize, p: f64) -> f64 {
-        let score = recalibrated(self, parent, place, p, |s| &s.score[aggregate]);
-        self.slots.get(&place.slot).map_or(score, |s| s.stack[aggregate].mix(score))
-    }
-
-    /// By how much the tails are stretched.
-    pub(crate) fn tails(&self, place: Place, aggregate: usize) -> (f64, f64) {
-        let (below, above) = self.slot(place).map_or((0.0, 0.0), |s| s.tails[aggregate]);
-        (f64::from(below).exp(), f64::from(above).exp())
-    }
-
-    /// Shares of the errors of a change.
-    pub(crate) fn errors(
-        &self,
-        parent: &Self,
-        place: Place,
-        aggregate: usize,
-        shape: Shape,
-        counted: bool,
-    ) -> [f64; BINS] {
-        let mut shares = [0.0; BINS];
-        let own = |table: &Self, into: &mut [f64; BINS], weight: f64| {
-            table.pools.get(&place.size).map_or(0.0, |p| p.pools[aggregate].add_to(into, weight))
-        };
-        let known = own(self, &mut shares, f64::MAX);
-        let lent = if known < 3.0 * SHRINK { own(parent, &mut shares, SHRINK) } else { 0.0 };
-        if known + lent < ENOUGH {
-            let prior = PRIOR / (1.0 + 0.1 * (known + lent));
-            for (sum, p) in shares.iter_mut().zip(prior_shares(shape, counted)) {
-                *sum += prior * p;
-            }
-        }
-        shares
-    }
-
     /// Learns what became of one aggregate.
     pub(crate) fn learn(&mut self, parent: Option<&Self>, place: Place, aggregate: usize, outcome: &Outcome) {
         let (same, score) = (logit(outcome.claimed_same), logit(outcome.claimed_score));
-        let lent_same = lent(self, parent, place, same, &|s| &s.same[aggregate]);
-        let lent_score = lent(self, parent, place, score, &|s| &s.score[aggregate]);
-        let all = self.slots.entry(place.all_ages()).or_default();
+        let known = Known::of(self, parent, place.slot);
+        let lent_same = known.lent(same, |s| &s.same[aggregate]);
+        let lent_score = known.lent(score, |s| &s.score[aggregate]);
+        let all = self.slots.entry(all_ages(place.slot)).or_default();
         all.same[aggregate].observe(same, same, outcome.same, 4.0 * RECAL_MEMORY);
         all.score[aggregate].observe(score, score, outcome.within, 4.0 * RECAL_MEMORY);
         let slot = self.slots.entry(place.slot).or_default();
@@ -287,52 +263,6 @@ impl Table {
             slot.shifts = slot.shifts * keep + weight;
         }
     }
-}
-
-fn recalibrated(own: &Table, parent: &Table, place: Place, p: f64, of: impl Fn(&Slot) -> &Recal) -> f64 {
-    let odds = logit(p);
-    let lent = lent(own, Some(parent), place, odds, &of);
-    sigmoid(own.slot(place).map_or(lent, |s| of(s).odds(odds, lent)))
-}
-
-/// What is believed of log odds before the own slot speaks: what all ages of the stratum taught, and as long as the
-/// slot is young, what other classes taught at this age.
-fn lent(own: &Table, parent: Option<&Table>, place: Place, odds: f64, of: &impl Fn(&Slot) -> &Recal) -> f64 {
-    let labels = own.slots.get(&place.slot).map_or(0.0, |s| f64::from(s.labels));
-    let foreign = (1.0 - labels / YOUNG).max(0.0);
-    let others =
-        parent.filter(|_| foreign > 0.0).and_then(|p| p.slot(place)).map_or(0.0, |s| of(s).odds(odds, odds) - odds);
-    let odds = odds + foreign * others;
-    own.slots.get(&place.all_ages()).map_or(odds, |s| of(s).odds(odds, odds))
-}
-
-/// What a change is believed to look like before any was seen: logistic around the centre with one and a half times
-/// the scale, on the side it can go to; a count is geometric with the expected mean.
-fn prior_shares(shape: Shape, counted: bool) -> [f64; BINS] {
-    let zero = if counted { 0.0 } else { -shape.centre / shape.scale };
-    let below = |z: f64| {
-        if counted {
-            if z <= 0.5 { 0.0 } else { 1.0 - (-(z - 0.5) / shape.centre.max(1.0)).exp() }
-        } else {
-            1.0 / (1.0 + (-z * 1.2).exp())
-        }
-    };
-    let mut shares = [0.0; BINS];
-    let at = |i: usize| {
-        let z = pool::edge(i);
-        below(match shape.sign {
-            1 => z.max(zero),
-            -1 => z.min(zero),
-            _ => z,
-        })
-    };
-    let mut low = at(0);
-    for (i, share) in shares.iter_mut().enumerate() {
-        let high = at(i + 1);
-        *share = high - low;
-        low = high;
-    }
-    shares
 }
 
 /// Whether errors of this aggregate are counted off one by one.

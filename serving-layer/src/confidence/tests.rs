@@ -1,42 +1,45 @@
 //! What must hold whatever is fed: soundness, honesty without data, memory over a restart, and the traps.
 
 use super::replay::{Plan, Row, replay};
+use fastrand::Rng;
+
 use super::*;
 use schemas::ArrivalTime;
+use schemas::TimeRange;
 use schemas::epoch::Tail;
 use schemas::partial::Aggregate;
 
 const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
 
-/// SplitMix64: the tests need reproducible numbers only.
-struct Random(u64);
+/// `-ln U`.
+fn exponential(random: &mut Rng) -> f64 {
+    -(1.0 - random.f64()).ln()
+}
 
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn exponential(&mut self) -> f64 {
-        -(1.0 - self.uniform()).ln()
-    }
+/// What is foretold of all aggregates of a cell.
+fn foretell(
+    learner: &Learner,
+    stratum: &Stratum,
+    moment: &Moment,
+    readings: &Readings,
+    outlook: &Outlook,
+    ask: Ask,
+) -> Prediction {
+    learner.foretell(stratum, &Observation::new(moment, readings, outlook), &Aggregate::ALL, ask)
 }
 
 /// Ten devices for two hours: every eight seconds or at random, late by some seconds.
 fn devices(seed: u64) -> Vec<Row> {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut rows = Vec::new();
     for source in 0..10 {
         let mut time = 1_000_000.0 * SECOND as f64;
         while time < (1_000_000 + 7_200) as f64 * SECOND as f64 {
-            time += 8e9 * if source % 2 == 0 { 1.0 } else { random.exponential() };
+            time += 8e9 * if source % 2 == 0 { 1.0 } else { exponential(&mut random) };
             let event = time as i64;
-            let arrival = event + (5e9 * random.exponential()) as i64;
-            rows.push(Row { class: 1, source, event, arrival, value: 20.0 + random.uniform() });
+            let arrival = event + (5e9 * exponential(&mut random)) as i64;
+            rows.push(Row { class: 1, source, event, arrival, value: 20.0 + random.f64() });
         }
     }
     rows.sort_by_key(|r| r.arrival);
@@ -45,7 +48,7 @@ fn devices(seed: u64) -> Vec<Row> {
 
 fn plan(group: bool) -> Plan {
     Plan {
-        width: MINUTE,
+        resolution: schemas::Resolution::from_nanos(MINUTE).expect("positive"),
         single: !group,
         group,
         ages: vec![0, 5 * SECOND, 15 * SECOND, MINUTE],
@@ -94,6 +97,54 @@ fn intervals_hold_and_scores_are_met() {
     }
 }
 
+/// How many intervals held of those asked for between two instants, calibrated or not, and how many there were.
+fn held_between(rows: &[Row], plan: &Plan, (from, to): (i64, i64)) -> (f64, f64) {
+    let (mut n, mut held) = (0.0, 0.0);
+    replay(rows, plan, &mut |s| {
+        let asked = s.bucket.end.0 + s.age;
+        for i in Aggregate::ALL.map(Aggregate::index) {
+            let (Some(f), t) = (s.prediction.forecasts[i], s.truth[i]) else { continue };
+            if from <= asked && asked < to {
+                let slack = 1e-12 * t.abs();
+                n += 1.0;
+                held += f64::from(u8::from(f.low - slack <= t && t <= f.high + slack));
+            }
+        }
+    });
+    (n, held / n)
+}
+
+/// When the devices' circumstances change.
+const CHANGE: i64 = 1_005_400 * SECOND;
+
+#[test]
+fn intervals_go_on_holding_while_lateness_doubles() {
+    for (seed, group) in [(11, false), (11, true), (12, false), (12, true)] {
+        let mut rows = devices(seed);
+        for row in rows.iter_mut().filter(|row| row.event >= CHANGE) {
+            row.arrival += row.arrival - row.event;
+        }
+        rows.sort_by_key(|r| r.arrival);
+        let (n, held) = held_between(&rows, &plan(group), (CHANGE, CHANGE + 10 * MINUTE));
+        assert!(n > 300.0 && held >= 0.88, "{seed} {group}: {held} of {n}");
+    }
+}
+
+#[test]
+fn intervals_go_on_holding_over_an_outage_of_the_gateway() {
+    const BACK: i64 = CHANGE + 5 * MINUTE;
+    for (seed, group) in [(13, false), (13, true), (14, false), (14, true)] {
+        let mut rows = devices(seed);
+        // Stored, and forwarded within some seconds.
+        for (i, row) in rows.iter_mut().enumerate().filter(|(_, row)| (CHANGE..BACK).contains(&row.arrival)) {
+            row.arrival = BACK + (i as i64 % 50) * SECOND / 10;
+        }
+        rows.sort_by_key(|r| r.arrival);
+        let (n, held) = held_between(&rows, &plan(group), (CHANGE, BACK + 10 * MINUTE));
+        assert!(n > 300.0 && held >= 0.88, "{seed} {group}: {held} of {n}");
+    }
+}
+
 #[test]
 fn a_fast_clock_changes_nobody_else() {
     let right = devices(2);
@@ -134,14 +185,14 @@ fn a_source_that_stops_is_doubted_and_then_let_go() {
     let (tail, last) = (tail.expect("as it was"), readings.expect("as it was"));
     let stratum = Stratum { class: 1, width: MINUTE, group: false };
     let start = last - last.rem_euclid(MINUTE);
-    let bucket = Bucket { start, end: start + MINUTE };
+    let bucket = TimeRange::new(start, start + MINUTE);
     let values = [1.0; AGGREGATES];
     let readings = Readings { count: 2, sum: 2.0, variance: 0.0, min: 1.0, max: 1.0, first: start, last, values };
     let completeness = |age: i64| {
-        let moment = Moment { bucket, now: bucket.end + age, first: start, last };
-        let member = Member { class: 1, source: 1, tail: Some(&tail), frontier: None };
-        let outlook = learner.outlook(&stratum, &moment, &member);
-        learner.predict(&stratum, &moment, &readings, &outlook, Ask::default()).completeness
+        let moment = Moment { bucket, now: bucket.end.0 + age, first: start, last };
+        let habit = learner.series(&learner.class(1), 1);
+        let outlook = learner.foreteller(&stratum, Ask::default()).outlook(&moment, &habit, Some(&tail));
+        foretell(&learner, &stratum, &moment, &readings, &outlook, Ask::default()).completeness
     };
     assert!(completeness(MINUTE) < 0.7, "{}", completeness(MINUTE));
     assert!(completeness(600 * MINUTE) > 0.98, "{}", completeness(600 * MINUTE));
@@ -151,16 +202,51 @@ fn a_source_that_stops_is_doubted_and_then_let_go() {
 fn without_data_nothing_is_claimed() {
     let learner = Learner::new(Settings::default());
     let stratum = Stratum { class: 1, width: MINUTE, group: false };
-    let moment = Moment { bucket: Bucket { start: 0, end: MINUTE }, now: 2 * MINUTE, first: 1, last: 2 };
+    let moment = Moment { bucket: TimeRange::new(0, MINUTE), now: 2 * MINUTE, first: 1, last: 2 };
     let values = [5.0; AGGREGATES];
     let readings = Readings { count: 2, sum: 10.0, variance: 0.0, min: 5.0, max: 5.0, first: 1, last: 2, values };
-    for outlook in [
-        Outlook::default(),
-        learner.outlook(&stratum, &moment, &Member { class: 1, source: 1, tail: None, frontier: None }),
-    ] {
-        let p = learner.predict(&stratum, &moment, &readings, &outlook, Ask::default());
+    let unheard = learner.series(&learner.class(1), 1);
+    let nothing = learner.foreteller(&stratum, Ask::default()).outlook(&moment, &unheard, None);
+    for outlook in [Outlook::default(), nothing] {
+        let p = foretell(&learner, &stratum, &moment, &readings, &outlook, Ask::default());
         check(&p);
         assert!(!p.calibrated && p.forecasts.iter().flatten().all(|f| f.score <= 0.5), "{p:?}");
+    }
+}
+
+#[test]
+fn what_neighbours_share_changes_nothing() {
+    let rows = devices(6);
+    let learned = replay(&rows, &plan(false), &mut |_| {});
+    let now = rows.iter().map(|r| r.arrival).max().expect("some") + 30 * SECOND;
+    let stratum = Stratum { class: 1, width: MINUTE, group: false };
+    let (new, wanted) = (Learner::new(Settings::default()), vec![Aggregate::Count, Aggregate::Avg, Aggregate::Sum]);
+    let ends = vec![Aggregate::Last, Aggregate::Min];
+    for (learner, source, wanted) in
+        [(&learned, 0, &wanted), (&learned, 1, &wanted), (&new, 1, &wanted), (&learned, 1, &ends)]
+    {
+        let of_one: Vec<&Row> = rows.iter().filter(|r| r.source == source).collect();
+        let mut tail = Tail::of(of_one[0].event, of_one[0].value, ArrivalTime(of_one[0].arrival));
+        of_one[1..].iter().for_each(|r| tail.update(r.event, r.value, ArrivalTime(r.arrival)));
+        let class = learner.class(1);
+        let member = || (learner.series(&class, source), Some(&tail));
+        let mut sight = Sight::new(vec![member()], wanted.clone());
+        let mut foreteller = learner.foreteller(&stratum, Ask::default());
+        let mut starts: Vec<i64> = of_one.iter().map(|r| r.event - r.event.rem_euclid(MINUTE)).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            let bucket = TimeRange::new(start, start + MINUTE);
+            let inside = of_one.iter().filter(|r| bucket.contains(schemas::EventTime(r.event)));
+            let partial = schemas::partial::Partial::of_all(inside.map(|r| (r.event, r.value))).expect("not empty");
+            let values = Aggregate::ALL.map(|a| partial.evaluate(a).unwrap_or(f64::NAN));
+            let readings = Readings::of(&partial, values);
+            let moment = Moment { bucket, now, first: readings.first, last: readings.last };
+            let alone = learner.foreteller(&stratum, Ask::default()).outlook(&moment, &member().0, Some(&tail));
+            let observation = Observation::new(&moment, &readings, &alone);
+            let expected = learner.foretell(&stratum, &observation, wanted, Ask::default());
+            assert_eq!(sight.foretell(&mut foreteller, &moment, &readings), expected, "{source} {start}");
+        }
     }
 }
 
@@ -194,9 +280,9 @@ fn a_restart_forgets_nothing() {
 fn hostile_numbers_break_nothing() {
     let times = [i64::MIN, -1, 0, 1, MINUTE, i64::MAX];
     let values = [0.0, -0.0, 1e308, -1e308, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE];
-    let mut random = Random(9);
+    let mut random = Rng::with_seed(9);
     let mut learner = Learner::new(Settings { series_max: 8, strata_max: 2, classes_max: 2, ..Settings::default() });
-    let mut any = |n: usize| (random.uniform() * n as f64) as usize;
+    let mut any = |n: usize| (random.f64() * n as f64) as usize;
     for _ in 0..20_000 {
         let (event, arrival, value) = (times[any(6)], times[any(6)], values[any(7)]);
         let kind = if any(2) == 0 { Arrival::New } else { Arrival::Correction };
@@ -206,20 +292,20 @@ fn hostile_numbers_break_nothing() {
         let stratum = Stratum { class, width, group: any(2) == 0 };
         let (start, end) = (times[any(6)], times[any(6)]);
         let (first, last) = (times[any(6)], times[any(6)]);
-        let moment = Moment { bucket: Bucket { start, end }, now: times[any(6)], first, last };
+        let moment = Moment { bucket: TimeRange::new(start, end), now: times[any(6)], first, last };
         let previous = Some((first, value));
         let arrival = ArrivalTime(arrival);
         let tail = Tail { earliest: first, time: last, arrival, value, previous, cadence: values[any(7)] };
-        let frontier = Some(Frontier { newest: start, arrival: end });
-        let mut outlook = learner.outlook(&stratum, &moment, &Member { class, source, tail: Some(&tail), frontier });
+        let habit = learner.series(&learner.class(class), source);
+        let mut outlook = learner.foreteller(&stratum, Ask::default()).outlook(&moment, &habit, Some(&tail));
         outlook.merge(&outlook.clone());
         let shown: [f64; AGGREGATES] = std::array::from_fn(|_| values[any(7)]);
         let count = [0, 1, 7, u64::MAX][any(4)];
         let (sum, variance, min, max) = (values[any(7)], values[any(7)], values[any(7)], values[any(7)]);
         let readings = Readings { count, sum, variance, min, max, first, last, values: shown };
         let ask = Ask { level: values[any(7)], eps: values[any(7)], floor: values[any(7)] };
-        check(&learner.predict(&stratum, &moment, &readings, &outlook, ask));
-        let observation = learner.observe(&moment, &readings, &outlook);
+        check(&foretell(&learner, &stratum, &moment, &readings, &outlook, ask));
+        let observation = Observation::new(&moment, &readings, &outlook);
         let text = serde_json::to_string(&observation).expect("as it was");
         assert!(serde_json::from_str::<Observation>(&text).is_ok(), "{text}");
         learner.step(&stratum, Some(&observation), &observation);

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use schemas::EventTime;
+use schemas::decimal::{SCALE_MAX, encode};
 use schemas::time::{DAY, SECOND};
 use serde::Serialize;
 
@@ -106,14 +107,24 @@ struct PointWriter {
     origin: Repeated<Origin>,
     completeness: Repeated<u64>,
     score: Repeated<Option<u64>>,
+    final_share: Repeated<u64>,
     /// Where the text of each value of the point stands.
     values: Vec<Range<usize>>,
+    numbers: Numbers,
 }
 
 impl PointWriter {
     fn new(names: Names) -> Self {
-        let (origin, completeness, score) = (Repeated::default(), Repeated::default(), Repeated::default());
-        Self { names, times: Times::default(), origin, completeness, score, values: Vec::new() }
+        Self {
+            names,
+            times: Times::default(),
+            origin: Repeated::default(),
+            completeness: Repeated::default(),
+            score: Repeated::default(),
+            final_share: Repeated::default(),
+            values: Vec::new(),
+            numbers: Numbers::default(),
+        }
     }
 
     fn write(&mut self, point: &Point, out: &mut Vec<u8>) {
@@ -130,12 +141,17 @@ impl PointWriter {
     }
 
     fn write_confidence(&mut self, confidence: &Confidence, out: &mut Vec<u8>) {
-        let number = |bits: &u64, text: &mut Vec<u8>| write(&f64::from_bits(*bits), text);
+        let number = |bits: &u64, text: &mut Vec<u8>| Numbers::default().write(f64::from_bits(*bits), text);
         out.extend_from_slice(b",\"completeness\":");
         self.completeness.write(confidence.completeness.to_bits(), number, out);
-        let score = |bits: &Option<u64>, text: &mut Vec<u8>| write(&bits.map(f64::from_bits), text);
+        let score = |bits: &Option<u64>, text: &mut Vec<u8>| match bits {
+            Some(bits) => number(bits, text),
+            None => text.extend_from_slice(b"null"),
+        };
         out.extend_from_slice(b",\"confidence_score\":");
         self.score.write(confidence.score.map(f64::to_bits), score, out);
+        out.extend_from_slice(b",\"final_share\":");
+        self.final_share.write(confidence.final_share.to_bits(), number, out);
         let calibrated = confidence.calibrated;
         out.extend_from_slice(if calibrated { b",\"calibrated\":true" } else { b",\"calibrated\":false" });
     }
@@ -145,21 +161,24 @@ impl PointWriter {
         for (name, value) in self.names.fields.iter().zip(values) {
             out.extend_from_slice(name);
             let start = out.len();
-            write(&value.value, out);
+            match value.value {
+                Some(value) => self.numbers.write(value, out),
+                None => out.extend_from_slice(b"null"),
+            }
             self.values.push(start..out.len());
         }
     }
 
-    fn write_intervals(&self, values: &[Value], out: &mut Vec<u8>) {
+    fn write_intervals(&mut self, values: &[Value], out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"interval\":{");
         for (name, place) in &self.names.sorted {
             out.extend_from_slice(name);
             match values[*place].interval {
                 Some(Interval { low, high }) => {
                     out.extend_from_slice(b"{\"low\":");
-                    Self::write_bound(low, &values[*place], &self.values[*place], out);
+                    self.numbers.write_bound(low, &values[*place], &self.values[*place], out);
                     out.extend_from_slice(b",\"high\":");
-                    Self::write_bound(high, &values[*place], &self.values[*place], out);
+                    self.numbers.write_bound(high, &values[*place], &self.values[*place], out);
                     out.push(b'}');
                 }
                 None => out.extend_from_slice(b"null"),
@@ -167,15 +186,65 @@ impl PointWriter {
         }
         out.push(b'}');
     }
+}
 
+/// Numbers as serde writes them, quick where they are short decimals of about one length.
+#[derive(Default)]
+struct Numbers {
+    /// The scale of the newest decimal.
+    scale: u8,
+}
+
+impl Numbers {
     /// A bound of an interval, which often is the value itself, whose text stands at `text`.
-    fn write_bound(bound: f64, value: &Value, text: &Range<usize>, out: &mut Vec<u8>) {
+    fn write_bound(&mut self, bound: f64, value: &Value, text: &Range<usize>, out: &mut Vec<u8>) {
         if value.value.is_some_and(|value| value.to_bits() == bound.to_bits()) {
             out.extend_from_within(text.clone());
         } else {
-            write(&bound, out);
+            self.write(bound, out);
         }
     }
+
+    fn write(&mut self, value: f64, out: &mut Vec<u8>) {
+        match self.decimal(value) {
+            Some((integer, scale)) => write_decimal(integer, scale, out),
+            None => write(&value, out),
+        }
+    }
+
+    /// The decimal that a value is, if it is one that is written without an exponent.
+    fn decimal(&mut self, value: f64) -> Option<(i64, u8)> {
+        const LEAST: f64 = 1e-5;
+        if value.abs() < LEAST && value != 0.0 {
+            return None;
+        }
+        let told = |scale: u8| encode(value, scale).map(|integer| (integer, scale));
+        let (mut integer, mut scale) = told(self.scale).or_else(|| told(SCALE_MAX)).or_else(|| told(0))?;
+        while scale > 0 && integer % 10 == 0 {
+            (integer, scale) = (integer / 10, scale - 1);
+        }
+        // A value that happens to be shorter says nothing of the others.
+        self.scale = self.scale.max(scale);
+        Some((integer, scale))
+    }
+}
+
+/// Appends `integer / 10^scale`, with one digit behind the point at least.
+fn write_decimal(integer: i64, scale: u8, out: &mut Vec<u8>) {
+    if integer < 0 {
+        out.push(b'-');
+    }
+    let power = 10_u64.pow(u32::from(scale));
+    let (whole, mut fraction) = (integer.unsigned_abs() / power, integer.unsigned_abs() % power);
+    write(&whole, out);
+    let mut behind = [b'0'; SCALE_MAX as usize];
+    let digits = usize::from(scale.max(1));
+    for digit in behind[..digits].iter_mut().rev() {
+        *digit += (fraction % 10) as u8;
+        fraction /= 10;
+    }
+    out.push(b'.');
+    out.extend_from_slice(&behind[..digits]);
 }
 
 /// Where the values of a point come from and how settled they are.

@@ -88,6 +88,8 @@ struct PointBody {
     completeness: Option<f64>,
     /// Probability that the final values are close to these.
     confidence_score: Option<f64>,
+    /// The part of the cells behind the values (each a series in a bucket of the base resolution) that are final.
+    final_share: Option<f64>,
     /// Whether measured outcomes stand behind the score.
     calibrated: Option<bool>,
     /// By aggregate; null where there is nothing to say.

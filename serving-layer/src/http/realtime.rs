@@ -52,7 +52,7 @@ impl Newest {
         Some(Self {
             metric_key: state.key.text().to_owned(),
             metric: state.key.metric().to_owned(),
-            tags: state.key.tags().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            tags: state.key.tags().map(|(name, value)| (name.to_owned(), value.into())).collect(),
             value: tail.value,
             previous_value: tail.previous.map(|(_, value)| value),
             trend: tail.trend().name(),

@@ -53,7 +53,7 @@ struct SeriesRow {
 
 impl From<SeriesKey> for SeriesRow {
     fn from(key: SeriesKey) -> Self {
-        let tags = key.tags().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let tags = key.tags().map(|(name, value)| (name.to_owned(), value.into())).collect();
         Self { metric_key: key.text().to_owned(), metric: key.metric().to_owned(), tags }
     }
 }

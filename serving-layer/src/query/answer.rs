@@ -9,7 +9,7 @@ use schemas::limits::Limits;
 use schemas::partial::Aggregate;
 use schemas::query::{OnViolation, Query, QueryText};
 
-use super::assess::{Asked, Assessed, Assessor, Member};
+use super::assess::{Asked, Assessed, Assessor};
 use super::cells::{CellQuery, cells};
 use super::groups::{Group, group};
 use super::points::{CellPoint, SeriesCells};
@@ -54,9 +54,11 @@ impl Serving {
         let snapshot = self.speed.snapshot(&query.selector);
         // Of the same moment: history may take its time.
         let now = self.clock.now();
-        let assessor = || Assessor::new(self, now, &snapshot, query.range, query.step, asked(query));
-        let assessor = query.confidence.then(assessor);
-        let cells = self.query_cells(&snapshot, query).await?;
+        let learned = self.calibration.learned();
+        let assessor = || Assessor::new(self, &learned, now, &snapshot, query.range, query.step, asked(query));
+        let mut assessor = query.confidence.then(assessor);
+        let final_before = assessor.as_mut().map_or(Vec::new(), |assessor| assessor.final_before(&snapshot.series));
+        let cells = self.query_cells(&snapshot, query, final_before).await?;
         let missing = assessor.as_ref().map_or(Vec::new(), Assessor::missing);
         let series = self.series(group(cells, query.by.as_deref()), query, assessor.as_ref())?;
         Ok(Answer { series, as_of: as_of(&snapshot, query), missing })
@@ -81,14 +83,19 @@ impl Serving {
         Ok(series)
     }
 
-    pub(super) async fn query_cells(&self, snapshot: &Snapshot, query: &Query) -> Result<Vec<SeriesCells>> {
+    pub(super) async fn query_cells(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        final_before: Vec<EventTime>,
+    ) -> Result<Vec<SeriesCells>> {
         let as_of = match query.as_of {
             Some(generation) => Some(self.batch.views_at(generation).await?),
             None => None,
         };
         let quantiles = query.aggregates.iter().any(|a| a.quantile().is_some());
         let (series, range, step, view) = (snapshot.series.clone(), query.range, query.step, query.view);
-        cells(self, snapshot, CellQuery { series, range, step, view, as_of, quantiles }).await
+        cells(self, snapshot, CellQuery { series, range, step, view, as_of, quantiles, final_before }).await
     }
 }
 
@@ -107,16 +114,14 @@ fn series(group: &mut Group, query: &Query, assessor: Option<&mut Assessor<'_>>)
 }
 
 /// The points of a group; with an assessor, how far they can be trusted.
-fn points(group: &Group, query: &Query, mut assessor: Option<&mut Assessor<'_>>) -> Result<Vec<Point>> {
-    let members: Vec<Member<'_>> = match &mut assessor {
-        Some(assessor) => group.members.iter().map(|cells| assessor.member(&cells.series)).collect(),
-        None => Vec::new(),
-    };
+fn points(group: &Group, query: &Query, assessor: Option<&mut Assessor<'_>>) -> Result<Vec<Point>> {
+    let series = group.members.iter().map(|cells| &cells.series);
+    let mut assessor = assessor.map(|assessor| (assessor.members(series, &query.aggregates), assessor));
     let mut points = Vec::with_capacity(group.members.first().map_or(0, |cells| cells.points.len()));
     group.each_point(|all| {
         let mut point = point(all, &query.aggregates);
-        if let Some(assessor) = &mut assessor {
-            point.confidence = Some(confidence(assessor.assess(all, &members, &mut point.values)));
+        if let Some((members, assessor)) = &mut assessor {
+            point.confidence = Some(confidence(assessor.assess(all, members, &mut point.values)));
         }
         match violation(&point, query) {
             Some(_) if query.on_violation == OnViolation::Omit => {}
@@ -146,8 +151,8 @@ fn asked(query: &Query) -> Asked {
 }
 
 fn confidence(assessed: Assessed) -> Confidence {
-    let Assessed { state, completeness, confidence_score, calibrated } = assessed;
-    Confidence { state, completeness, score: confidence_score, calibrated }
+    let Assessed { state, completeness, confidence_score, calibrated, final_share } = assessed;
+    Confidence { state, completeness, score: confidence_score, calibrated, final_share }
 }
 
 fn violation(point: &Point, query: &Query) -> Option<String> {

@@ -6,16 +6,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemas::epoch::{SeriesState, Snapshot, Tail};
+use schemas::decimal::floored;
+use schemas::epoch::{SeriesState, Snapshot};
 use schemas::partial::{Aggregate, RELATIVE_ERROR};
 use schemas::{ArrivalTime, EventTime, Resolution, TimeRange};
 
 use super::points::CellPoint;
 use crate::answer::{Interval, Value};
 use crate::calibration::{Hole, Learned, class_of, source_of};
-use crate::confidence::{
-    AGGREGATES, Ask, Bucket, ClassId, Member as Expected, Moment, Outlook, Readings, SourceId, State, Stratum,
-};
+use crate::confidence::{AGGREGATES, Ask, ClassHabit, ClassId, Foreteller, Moment, Readings, Sight, State, Stratum};
 use crate::serving::Serving;
 
 /// Scores are told to four decimals and completeness to six: no estimate knows more, and what neighbours share is written
@@ -36,20 +35,26 @@ pub(crate) struct Assessed {
     pub confidence_score: Option<f64>,
     /// Whether measured outcomes stand behind it.
     pub calibrated: bool,
+    /// The part of the cells behind it that are final.
+    pub final_share: f64,
 }
 
-/// A series, as the points that it is part of see it.
+/// The series of points that are assessed one after the other.
 #[derive(Debug)]
-pub(crate) struct Member<'a> {
-    metric: Metric,
-    source: SourceId,
-    tail: Option<&'a Tail>,
+pub(crate) struct Members<'a> {
+    sight: Sight<'a>,
+    first: Option<Arc<Metric<'a>>>,
+    group: bool,
+    /// The greatest of their metrics.
+    horizon: i64,
+    settled_at: i64,
 }
 
 /// What all series of a metric share.
-#[derive(Debug, Clone, Copy)]
-struct Metric {
+#[derive(Debug)]
+pub(crate) struct Metric<'a> {
     class: ClassId,
+    habit: Arc<ClassHabit<'a>>,
     /// Nanoseconds.
     horizon: i64,
     /// The age from which on its buckets are taken as they are.
@@ -61,7 +66,7 @@ struct Metric {
 /// Assesses points of one snapshot. Copies see the same: what was learned, the present, the holes.
 #[derive(Clone)]
 pub(crate) struct Assessor<'a> {
-    learned: Arc<Learned>,
+    learned: &'a Learned,
     snapshot: &'a Snapshot,
     now: ArrivalTime,
     range: TimeRange,
@@ -69,9 +74,33 @@ pub(crate) struct Assessor<'a> {
     ask: Ask,
     horizon_max: i64,
     holes: Vec<Hole>,
-    metrics: HashMap<&'a str, Metric>,
+    metrics: HashMap<&'a str, Arc<Metric<'a>>>,
     /// The one that was asked for last: series come sorted by metric.
-    newest: Option<(&'a str, Metric)>,
+    newest: Option<(&'a str, Arc<Metric<'a>>)>,
+    foretellers: Foretellers<'a>,
+}
+
+/// One for each stratum that was asked for.
+#[derive(Debug, Clone, Default)]
+struct Foretellers<'a> {
+    all: Vec<Foreteller<'a>>,
+    places: HashMap<Stratum, usize>,
+    /// The one that was asked for last: points come series by series.
+    newest: Option<(Stratum, usize)>,
+}
+
+impl<'a> Foretellers<'a> {
+    fn of(&mut self, stratum: Stratum, new: impl FnOnce() -> Foreteller<'a>) -> &mut Foreteller<'a> {
+        let place = match self.newest {
+            Some((of, place)) if of == stratum => place,
+            _ => *self.places.entry(stratum).or_insert_with(|| {
+                self.all.push(new());
+                self.all.len() - 1
+            }),
+        };
+        self.newest = Some((stratum, place));
+        &mut self.all[place]
+    }
 }
 
 /// For whom points are assessed.
@@ -84,9 +113,10 @@ pub(crate) struct Asked {
 }
 
 impl<'a> Assessor<'a> {
-    /// Assesses points of `range` in steps of `step`.
+    /// Assesses points of `range` in steps of `step`, by what was learned.
     pub(crate) fn new(
         serving: &Serving,
+        learned: &'a Learned,
         now: ArrivalTime,
         snapshot: &'a Snapshot,
         range: TimeRange,
@@ -96,7 +126,7 @@ impl<'a> Assessor<'a> {
         let horizon_max = serving.settings.horizon_max_nanos();
         let eps = asked.epsilon.unwrap_or(serving.settings.epsilon);
         let mut assessor = Self {
-            learned: serving.calibration.learned(),
+            learned,
             snapshot,
             now,
             range,
@@ -106,6 +136,7 @@ impl<'a> Assessor<'a> {
             holes: Vec::new(),
             metrics: HashMap::new(),
             newest: None,
+            foretellers: Foretellers::default(),
         };
         let horizon = snapshot.lateness.keys().map(|name| assessor.metric(name).horizon).max().unwrap_or(horizon_max);
         assessor.holes = serving.calibration.holes.in_range(range, now, horizon);
@@ -117,20 +148,50 @@ impl<'a> Assessor<'a> {
         self.holes.iter().map(Hole::told).collect()
     }
 
-    /// What points need to know of a series.
-    pub(crate) fn member<'s>(&mut self, state: &'s SeriesState) -> Member<'s> {
-        let metric = match self.newest {
-            Some((name, metric)) if name == state.key.metric() => metric,
-            _ => self.metric(state.key.metric()),
-        };
-        Member { metric, source: source_of(&state.key), tail: state.tail.as_ref() }
+    /// Until when the cells of each series are old enough to be final.
+    pub(crate) fn final_before(&mut self, series: &[SeriesState]) -> Vec<EventTime> {
+        let now = self.now.0;
+        series.iter().map(|state| EventTime(now.saturating_sub(self.metric_of(state).horizon))).collect()
     }
 
-    fn metric(&mut self, name: &str) -> Metric {
+    /// What points of these series, together, need to know of them; these aggregates of each will be assessed.
+    pub(crate) fn members<'s>(
+        &mut self,
+        series: impl Iterator<Item = &'s SeriesState>,
+        aggregates: &[Aggregate],
+    ) -> Members<'s>
+    where
+        'a: 's,
+    {
+        let (mut first, mut horizon, mut settled_at) = (None, None, None);
+        let mut members = Vec::with_capacity(series.size_hint().0);
+        for state in series {
+            let metric = self.metric_of(state);
+            members.push((self.learned.learner.series(&metric.habit, source_of(&state.key)), state.tail.as_ref()));
+            (horizon, settled_at) = (horizon.max(Some(metric.horizon)), settled_at.max(Some(metric.settled_at)));
+            first.get_or_insert(metric);
+        }
+        Members {
+            group: members.len() > 1,
+            sight: Sight::new(members, aggregates.to_vec()),
+            first,
+            horizon: horizon.unwrap_or(self.horizon_max),
+            settled_at: settled_at.unwrap_or(i64::MAX),
+        }
+    }
+
+    fn metric_of(&mut self, state: &SeriesState) -> Arc<Metric<'a>> {
+        match &self.newest {
+            Some((name, metric)) if *name == state.key.metric() => Arc::clone(metric),
+            _ => self.metric(state.key.metric()),
+        }
+    }
+
+    fn metric(&mut self, name: &str) -> Arc<Metric<'a>> {
         // A name that lives as long as the snapshot; of a metric without readings there is none.
         let known = self.snapshot.lateness.get_key_value(name);
         if let Some(metric) = known.and_then(|(name, _)| self.metrics.get(name.as_str())) {
-            return *metric;
+            return Arc::clone(metric);
         }
         let class = class_of(name);
         let horizon = self.learned.learner.horizon(class);
@@ -141,58 +202,59 @@ impl<'a> Assessor<'a> {
         };
         let horizon = horizon.min(self.horizon_max);
         let settled_at = self.learned.learner.label_age(class).max(horizon);
-        let metric = Metric { class, horizon, settled_at, stays: self.learned.stays(class) };
+        let (habit, stays) = (self.learned.learner.class(class), self.learned.stays(class));
+        let metric = Arc::new(Metric { class, habit, horizon, settled_at, stays });
         if let Some((name, _)) = known {
-            self.metrics.insert(name, metric);
-            self.newest = Some((name, metric));
+            self.metrics.insert(name, Arc::clone(&metric));
+            self.newest = Some((name, Arc::clone(&metric)));
         }
         metric
     }
 
     /// What is to be said of a point of all these series; the intervals of its values are set.
-    pub(crate) fn assess(&self, all: &CellPoint, members: &[Member<'_>], values: &mut [Value]) -> Assessed {
+    pub(crate) fn assess<'s>(&mut self, all: &CellPoint, members: &mut Members<'s>, values: &mut [Value]) -> Assessed
+    where
+        'a: 's,
+    {
         let bucket = self.step.bucket(EventTime(all.bucket)).intersect(&self.range);
-        let horizon = members.iter().map(|member| member.metric.horizon).max().unwrap_or(self.horizon_max);
         let touched = all.batch_points > 0 && all.touched;
-        let state = State::of(bucket, self.now, horizon, all.covered(), touched);
+        let state = State::of(bucket, self.now, members.horizon, all.covered(), touched);
         let age = self.now.0.saturating_sub(bucket.end.0);
         // What is this old was learned from as it is: it hardly changes, whether a view counts it yet or not.
-        let settled_at = members.iter().map(|member| member.metric.settled_at).max().unwrap_or(i64::MAX);
-        let mut assessed = match members.first() {
-            Some(first) if age >= settled_at && all.pending == 0 && !touched => settled(first.metric, all, values),
+        let mut assessed = match &members.first {
+            Some(first) if age >= members.settled_at && all.pending == 0 && !touched => settled(first, all, values),
             _ => self.unsettled(bucket, all, members, values),
         };
         assessed.state = state;
+        assessed.final_share = rounded_down(all.cells.final_share(), COMPLETENESS_UNITS);
         if self.holes.iter().any(|hole| hole.touches(bucket)) {
             (assessed.confidence_score, assessed.calibrated) = (None, false);
         }
         assessed
     }
 
-    fn unsettled(&self, bucket: TimeRange, all: &CellPoint, members: &[Member<'_>], values: &mut [Value]) -> Assessed {
-        let learner = &self.learned.learner;
-        let class = members.first().map_or(0, |member| member.metric.class);
+    fn unsettled<'s>(
+        &mut self,
+        bucket: TimeRange,
+        all: &CellPoint,
+        members: &mut Members<'s>,
+        values: &mut [Value],
+    ) -> Assessed
+    where
+        'a: 's,
+    {
+        let class = members.first.as_ref().map_or(0, |metric| metric.class);
         let width = bucket.end.0.saturating_sub(bucket.start.0).max(1);
-        let stratum = Stratum { class, width, group: members.len() > 1 };
+        let stratum = Stratum { class, width, group: members.group };
+        let (learner, ask) = (&self.learned.learner, self.ask);
+        let foreteller = self.foretellers.of(stratum, || learner.foreteller(&stratum, ask));
         let partial = &all.partial;
-        let moment = Moment {
-            bucket: Bucket { start: bucket.start.0, end: bucket.end.0 },
-            now: self.now.0,
-            first: partial.first.time,
-            last: partial.last.time,
-        };
-        let mut outlook = Outlook::default();
-        for Member { metric, source, tail } in members {
-            let expected = Expected { class: metric.class, source: *source, tail: *tail, frontier: None };
-            outlook.merge(&learner.outlook(&stratum, &moment, &expected));
-        }
-        let wanted: Vec<Aggregate> = values.iter().map(|value| value.aggregate).collect();
+        let moment = Moment { bucket, now: self.now.0, first: partial.first.time, last: partial.last.time };
         let mut shown = [f64::NAN; AGGREGATES];
         for Value { aggregate, value, .. } in values.iter() {
             shown[aggregate.index()] = value.unwrap_or(f64::NAN);
         }
-        let observation = learner.observe(&moment, &summary(all, shown), &outlook);
-        let told = learner.foretell(&stratum, &observation, &wanted, self.ask);
+        let told = members.sight.foretell(foreteller, &moment, &Readings::of(partial, shown));
         let mut score: Option<f64> = None;
         for value in values {
             value.interval = None;
@@ -208,12 +270,13 @@ impl<'a> Assessor<'a> {
             completeness: rounded_down((told.completeness * kept.completeness).min(kept.share), COMPLETENESS_UNITS),
             confidence_score: Some(rounded_down(score * kept.score, SCORE_UNITS)),
             calibrated: told.calibrated,
+            final_share: 0.0,
         }
     }
 }
 
 /// A bucket that is so old stays as it is, nearly always: the interval is the value.
-fn settled(metric: Metric, all: &CellPoint, values: &mut [Value]) -> Assessed {
+fn settled(metric: &Metric<'_>, all: &CellPoint, values: &mut [Value]) -> Assessed {
     for value in values {
         let error = sketch_error(all, value);
         value.interval = value.value.and_then(|shown| finite(shown - error, shown + error));
@@ -224,6 +287,7 @@ fn settled(metric: Metric, all: &CellPoint, values: &mut [Value]) -> Assessed {
         completeness: 1.0,
         confidence_score: Some(rounded_down(stays.min(1.0 - 1.0 / SCORE_UNITS), SCORE_UNITS)),
         calibrated,
+        final_share: 0.0,
     }
 }
 
@@ -266,34 +330,11 @@ pub(crate) fn readings_of(point: &CellPoint) -> Readings {
     for aggregate in Aggregate::ALL {
         values[aggregate.index()] = point.evaluate(aggregate).unwrap_or(f64::NAN);
     }
-    summary(point, values)
-}
-
-fn summary(point: &CellPoint, values: [f64; AGGREGATES]) -> Readings {
-    let partial = &point.partial;
-    Readings {
-        count: partial.count,
-        sum: partial.sum.value(),
-        variance: variance(point).unwrap_or(f64::NAN),
-        min: partial.min,
-        max: partial.max,
-        first: partial.first.time,
-        last: partial.last.time,
-        values,
-    }
-}
-
-/// The sample variance to a few digits: from rounded sums, far faster than the exact one, unless too much cancels.
-fn variance(point: &CellPoint) -> Option<f64> {
-    let partial = &point.partial;
-    let (n, sum, squares) = (partial.count as f64, partial.sum.value(), partial.sum_sq.value());
-    let about = squares - sum * sum / n;
-    // Of sixteen digits at most nine cancel.
-    if n >= 2.0 && about > 1e-9 * squares && about.is_finite() { Some(about / (n - 1.0)) } else { partial.variance() }
+    Readings::of(&point.partial, values)
 }
 
 /// What is not complete is not told as complete, nor more trust than there is. A number of so many decimals stays as it is.
 fn rounded_down(value: f64, units: f64) -> f64 {
     const ERROR: f64 = 1e-9;
-    (value * units + ERROR).floor() / units
+    floored(value * units + ERROR) / units
 }

@@ -14,7 +14,7 @@ use schemas::view::ViewRef;
 use schemas::{EventTime, Resolution, SeriesId, TimeRange};
 
 use super::merge::{Asked, Merge, Told, outside, whole_buckets};
-use super::points::{CellPoint, Points, SeriesCells};
+use super::points::{CellPoint, Cells, Points, SeriesCells};
 use super::raw::{Wanted, resolve};
 use super::segments::{Segment, segments};
 use super::spread::spread;
@@ -46,6 +46,8 @@ pub struct CellQuery {
     pub as_of: Option<Vec<(TimeRange, ViewRef)>>,
     /// Whether quantiles will be evaluated.
     pub quantiles: bool,
+    /// For each series, until when its cells are old enough to be final; empty where nobody asks.
+    pub final_before: Vec<EventTime>,
 }
 
 /// What a pass makes of the readings.
@@ -102,6 +104,8 @@ struct Collector<'a> {
     places: Vec<(SeriesId, usize)>,
     /// Points of a series for which room is made before they are known.
     room: usize,
+    /// As asked.
+    final_before: Vec<EventTime>,
 }
 
 impl<'a> Collector<'a> {
@@ -122,13 +126,15 @@ impl<'a> Collector<'a> {
             series,
             places,
             room,
+            final_before: query.final_before.clone(),
         }
     }
 
     /// Counts all that is asked, segment by segment.
     async fn pass(&self, form: Form) -> Result<Vec<Points>> {
-        let mut points = Vec::new();
-        points.resize_with(self.series.len(), || Points::with_room(self.room));
+        let final_before = |place: usize| self.final_before.get(place).copied().unwrap_or(EventTime(i64::MIN));
+        let points = (0..self.series.len()).map(|place| Points::with_room(self.room, final_before(place)));
+        let mut points: Vec<Points> = points.collect();
         for segment in self.segments.iter().filter(|s| self.view != ViewKind::Batch || s.view.is_some()) {
             let cells = self.view_cells(segment, form).await?;
             let wanted = self.merge(segment, &cells, form, &mut points)?;
@@ -191,11 +197,16 @@ impl<'a> Collector<'a> {
     fn add_readings(&self, segment: &Segment<'_>, readings: &[StoredReading], form: Form, points: &mut [Points]) {
         let step = |r: &StoredReading| self.step.floor(EventTime(r.time)).0;
         for of_one in readings.chunk_by(|a, b| a.series == b.series) {
-            let runs = of_one.chunk_by(|a, b| step(a) == step(b));
-            let more: Vec<CellPoint> = runs.map(|run| self.point(segment, step(&run[0]), run, form)).collect();
             let place = self.places.binary_search_by_key(&of_one[0].series, |(id, _)| *id);
             let place = place.expect("only readings of asked series were wanted");
-            points[self.places[place].1].absorb(more);
+            let points = &mut points[self.places[place].1];
+            let runs = of_one.chunk_by(|a, b| step(a) == step(b));
+            let point = |run: &[StoredReading]| CellPoint {
+                cells: self.cells(segment, run, points),
+                ..self.point(segment, step(&run[0]), run, form)
+            };
+            let more: Vec<CellPoint> = runs.map(point).collect();
+            points.absorb(more);
         }
     }
 
@@ -214,8 +225,21 @@ impl<'a> Collector<'a> {
             speed_points: partial.count - batch_points,
             touched: self.view != ViewKind::Batch && self.touched(segment, run),
             pending: 0,
+            cells: Cells::default(),
             partial,
         }
+    }
+
+    /// The cells of readings of one series in one step.
+    fn cells(&self, segment: &Segment<'_>, run: &[StoredReading], points: &Points) -> Cells {
+        let mut cells = Cells::default();
+        let bucket = |r: &StoredReading| self.base.bucket(self.base.floor(EventTime(r.time)));
+        for cell in run.chunk_by(|a, b| bucket(a) == bucket(b)) {
+            let counted = || cell.iter().all(|r| r.position <= segment.cut.0) && !self.touched(segment, cell);
+            let old_enough = points.is_final(bucket(&cell[0]).end, true);
+            cells.add(old_enough && counted());
+        }
+        cells
     }
 
     /// Whether an epoch after the cut touches the buckets of these readings of one series.

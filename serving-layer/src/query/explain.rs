@@ -34,7 +34,7 @@ impl Serving {
     pub async fn explain_within(&self, text: &QueryText, limits: Option<&Arc<Limits>>) -> Result<Value> {
         let query = self.checked(text, limits)?;
         let snapshot = self.speed.snapshot(&query.selector);
-        let cells = self.query_cells(&snapshot, &query).await?;
+        let cells = self.query_cells(&snapshot, &query, Vec::new()).await?;
         let points: usize = cells.iter().map(|s| s.points.len()).sum();
         let mut left = POINTS_MAX;
         let totals = limits.is_none();

@@ -36,8 +36,8 @@ pub(super) fn group(series: Vec<SeriesCells>, by: Option<&[String]>) -> Vec<Grou
 
 /// The tags of a series that are kept, in order of their names.
 fn tags(series: &SeriesState, keep: impl Fn(&str) -> bool) -> Tags {
-    let kept = series.key.tags().into_iter().filter(|(name, _)| keep(name));
-    kept.map(|(name, value)| (name.to_owned(), value)).collect()
+    let kept = series.key.tags().filter(|(name, _)| keep(name));
+    kept.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 impl Group {

@@ -134,6 +134,9 @@ impl<'a> Merge<'a> {
         self.waiting.sort_unstable_by_key(|run| std::cmp::Reverse(run.head().bucket));
         points.reserve(self.steps());
         while let Some(bucket) = self.begin() {
+            if self.count_alone(points) {
+                continue;
+            }
             match self.verdict(bucket) {
                 Verdict::Unasked => {}
                 Verdict::Told => self.count(bucket, points),
@@ -161,6 +164,34 @@ impl<'a> Merge<'a> {
             }
             !run.cells.is_empty()
         });
+    }
+
+    /// Counts the cells of the one run that has begun, as far as nobody else has a cell in their buckets and partials tell
+    /// them anyway; whether there were any. Most cells are such.
+    fn count_alone(&mut self, points: &mut Points) -> bool {
+        let told = self.asked.told == Told::Merged && self.aligned;
+        let [run] = self.begun.as_mut_slice() else { return false };
+        if !told || !run.disordered.is_empty() {
+            return false;
+        }
+        let next = self.waiting.last().map_or(i64::MAX, |run| run.head().bucket);
+        let base = self.asked.base.nanos();
+        let alone = |cell: &&Cell| cell.bucket < next && self.inside.contains(EventTime(cell.bucket));
+        let mut counted = 0;
+        for cell in run.cells.iter().take_while(alone) {
+            if !self.step.contains(EventTime(cell.bucket)) {
+                self.step = self.asked.step.bucket(self.asked.step.floor(EventTime(cell.bucket)));
+            }
+            points.add(self.step.start.0, &cell.partial, run.layer);
+            let end = EventTime(cell.bucket.saturating_add(base));
+            points.note_cell(points.is_final(end, run.layer == Layer::Batch));
+            counted += 1;
+        }
+        run.cells = &run.cells[counted..];
+        if run.cells.is_empty() {
+            self.begun.clear();
+        }
+        counted > 0
     }
 
     /// The runs with a cell in this bucket.
@@ -191,9 +222,13 @@ impl<'a> Merge<'a> {
 
     fn count(&mut self, bucket: i64, points: &mut Points) {
         let step = self.step_of(bucket);
+        let mut views_alone = true;
         for run in self.at(bucket).filter(|run| self.lie(run.head()) == Lie::Inside) {
             points.add(step, &run.head().partial, run.layer);
+            views_alone &= run.layer == Layer::Batch;
         }
+        let end = EventTime(bucket.saturating_add(self.asked.base.nanos()));
+        points.note_cell(points.is_final(end, views_alone));
     }
 
     fn lie(&self, cell: &Cell) -> Lie {
@@ -264,7 +299,7 @@ mod tests {
         expected: &[(i64, u64, u64, bool)],
         raw: &[i64],
     ) -> Points {
-        let (mut points, mut wanted) = (Points::default(), Vec::new());
+        let (mut points, mut wanted) = (Points::with_room(0, EventTime(20)), Vec::new());
         let epochs = epochs.iter().copied();
         Merge::new(asked).series([view].into_iter(), epochs, &mut points, |bucket| wanted.push(bucket));
         let told: Vec<_> = points.iter().map(|p| (p.bucket, p.batch_points, p.speed_points, p.touched)).collect();
@@ -281,6 +316,10 @@ mod tests {
         let all = [(0, 1, 1, true), (10, 0, 1, true), (20, 1, 0, false), (30, 0, 1, true)];
         let points = check(asked(range, Told::Merged), &view, &epochs, &all, &[]);
         assert_eq!(points.iter().next().map(|p| p.partial.sum.value()), Some(4.0));
+        let finals: Vec<_> = points.iter().map(|p| (p.cells.all, p.cells.fixed)).collect();
+        assert_eq!(finals, [(1, 0), (1, 0), (1, 0), (1, 0)], "touched, no view, too young, no view");
+        let alone = check(asked(TimeRange::new(0, 20), Told::Merged), &view, &[], &[(0, 1, 0, false)], &[]);
+        assert_eq!(alone.iter().next().map(|p| p.cells.final_share()), Some(1.0));
         check(asked(range, Told::Untouched), &view, &epochs, &[], &[0, 10, 20, 30]);
         let mut sketched = view.clone();
         sketched[1].partial.sketch = Some(Box::new(Sketch::of([2.0])));

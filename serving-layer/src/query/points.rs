@@ -2,6 +2,7 @@
 //!
 //! Owns adding up. Does not own which cells and readings count (`merge`, `raw`).
 
+use schemas::EventTime;
 use schemas::epoch::SeriesState;
 use schemas::partial::{Aggregate, Partial, quantile_of_sorted};
 
@@ -33,13 +34,43 @@ pub struct CellPoint {
     pub touched: bool,
     /// Readings of epochs that the asked view has not counted. They don't count here, as it answers alone.
     pub pending: u64,
+    /// Cells of the base resolution that it is made of, and those of them that are final.
+    pub cells: Cells,
+}
+
+/// How many cells there are, and how many of them are final: old enough, and counted by views alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cells {
+    /// All.
+    pub all: u32,
+    /// Those that are final.
+    pub fixed: u32,
+}
+
+impl Cells {
+    /// Counts one more.
+    pub(super) fn add(&mut self, is_final: bool) {
+        self.all = self.all.saturating_add(1);
+        self.fixed = self.fixed.saturating_add(u32::from(is_final));
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.all = self.all.saturating_add(other.all);
+        self.fixed = self.fixed.saturating_add(other.fixed);
+    }
+
+    /// The part of them that is final.
+    pub fn final_share(self) -> f64 {
+        if self.all == 0 { 0.0 } else { f64::from(self.fixed) / f64::from(self.all) }
+    }
 }
 
 impl CellPoint {
     /// A point that counts these readings, as a view's or an epoch's.
     pub(super) fn of(bucket: i64, partial: Partial, layer: Layer) -> Self {
+        let (values, cells) = (None, Cells::default());
         let mut point =
-            Self { bucket, partial, values: None, batch_points: 0, speed_points: 0, touched: false, pending: 0 };
+            Self { bucket, partial, values, batch_points: 0, speed_points: 0, touched: false, pending: 0, cells };
         point.note(point.partial.count, layer);
         point
     }
@@ -93,6 +124,7 @@ impl CellPoint {
         self.speed_points += other.speed_points;
         self.touched |= other.touched;
         self.pending += other.pending;
+        self.cells.merge(other.cells);
         match (&mut self.values, &other.values) {
             (Some(mine), Some(theirs)) => mine.extend_from_slice(theirs),
             (mine, _) => *mine = None,
@@ -110,51 +142,70 @@ pub(super) enum Layer {
 }
 
 /// The points of one series as they come, sorted by bucket.
-#[derive(Debug, Default)]
-pub(super) struct Points(Vec<CellPoint>);
+#[derive(Debug)]
+pub(super) struct Points {
+    points: Vec<CellPoint>,
+    /// Cells that end by then are old enough to be final.
+    final_before: EventTime,
+}
 
 impl Points {
     /// None yet, but room for so many.
-    pub(super) fn with_room(points: usize) -> Self {
-        Self(Vec::with_capacity(points))
+    pub(super) fn with_room(points: usize, final_before: EventTime) -> Self {
+        Self { points: Vec::with_capacity(points), final_before }
     }
 
     /// Makes room for so many points more.
     pub(super) fn reserve(&mut self, points: usize) {
-        self.0.reserve(points);
+        self.points.reserve(points);
+    }
+
+    /// Whether a cell that ends then, and that views alone counted or not, is final.
+    pub(super) fn is_final(&self, end: EventTime, views_alone: bool) -> bool {
+        views_alone && end <= self.final_before
+    }
+
+    /// Notes that the newest point has a cell more.
+    pub(super) fn note_cell(&mut self, is_final: bool) {
+        if let Some(point) = self.points.last_mut() {
+            point.cells.add(is_final);
+        }
     }
 
     /// Counts a cell in the step that starts at `bucket`, which is not before that of any point.
     pub(super) fn add(&mut self, bucket: i64, partial: &Partial, layer: Layer) {
-        match self.0.last_mut() {
+        match self.points.last_mut() {
             Some(last) if last.bucket == bucket => last.add(partial, layer),
             last => {
                 debug_assert!(last.is_none_or(|last| last.bucket < bucket), "cells come in order of time");
-                self.0.push(CellPoint::of(bucket, partial.clone(), layer));
+                self.points.push(CellPoint::of(bucket, partial.clone(), layer));
             }
         }
     }
 
     /// Tells the point of the step that starts at `bucket`, if there is one, of readings that don't count in it.
     pub(super) fn pend(&mut self, bucket: i64, count: u64) {
-        if let Ok(i) = self.0.binary_search_by_key(&bucket, |point| point.bucket) {
-            self.0[i].pending += count;
+        if let Ok(i) = self.points.binary_search_by_key(&bucket, |point| point.bucket) {
+            let point = &mut self.points[i];
+            point.pending += count;
+            // The cell that they belong to is not final, if it is one of these.
+            point.cells.fixed = point.cells.fixed.saturating_sub(1);
         }
     }
 
     /// Counts all that `others` count, sorted by bucket.
     pub(super) fn absorb(&mut self, others: Vec<CellPoint>) {
         let apart = |last: &CellPoint| others.first().is_none_or(|first| last.bucket < first.bucket);
-        if self.0.last().is_none_or(apart) {
-            self.0.extend(others);
+        if self.points.last().is_none_or(apart) {
+            self.points.extend(others);
             return;
         }
-        let mine = std::mem::take(&mut self.0);
-        self.0.reserve(mine.len() + others.len());
+        let mine = std::mem::take(&mut self.points);
+        self.points.reserve(mine.len() + others.len());
         let (mut mine, mut others) = (mine.into_iter().peekable(), others.into_iter().peekable());
         while let Some(bucket) = mine.peek().into_iter().chain(others.peek()).map(|p| p.bucket).min() {
             let (ours, theirs) = (mine.next_if(|p| p.bucket == bucket), others.next_if(|p| p.bucket == bucket));
-            self.0.extend(ours.into_iter().chain(theirs).reduce(|mut all, other| {
+            self.points.extend(ours.into_iter().chain(theirs).reduce(|mut all, other| {
                 all.merge(&other);
                 all
             }));
@@ -162,15 +213,15 @@ impl Points {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.points.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &CellPoint> {
-        self.0.iter()
+        self.points.iter()
     }
 
     pub(super) fn into_points(self) -> Vec<CellPoint> {
-        self.0
+        self.points
     }
 }
 
@@ -180,6 +231,10 @@ mod tests {
 
     fn point(bucket: i64) -> CellPoint {
         CellPoint::of(bucket, Partial::of(bucket, 1.0), Layer::Batch)
+    }
+
+    fn some(buckets: &[i64]) -> Points {
+        Points { points: buckets.iter().copied().map(point).collect(), final_before: EventTime(0) }
     }
 
     #[test]
@@ -192,22 +247,22 @@ mod tests {
             (&[5], &[1, 5, 9], &[(1, 1), (5, 2), (9, 1)]),
             (&[5, 6, 7], &[1], &[(1, 1), (5, 1), (6, 1), (7, 1)]),
         ] {
-            let mut points = Points(mine.iter().copied().map(point).collect());
+            let mut points = some(mine);
             points.absorb(others.iter().copied().map(point).collect());
-            let found: Vec<_> = points.0.iter().map(|p| (p.bucket, p.batch_points)).collect();
+            let found: Vec<_> = points.points.iter().map(|p| (p.bucket, p.batch_points)).collect();
             assert_eq!(found, expected, "{mine:?} {others:?}");
         }
     }
 
     #[test]
     fn a_point_that_a_view_has_not_counted_wholly_is_not_covered() {
-        let mut points = Points::default();
+        let mut points = some(&[]);
         points.add(0, &Partial::of(1, 1.0), Layer::Batch);
         points.pend(10, 1);
-        assert!(points.0[0].covered());
+        assert!(points.points[0].covered());
         points.pend(0, 2);
-        assert_eq!((points.0[0].source(), points.0[0].covered()), (Source::Batch, false));
+        assert_eq!((points.points[0].source(), points.points[0].covered()), (Source::Batch, false));
         points.add(0, &Partial::of(2, 1.0), Layer::Speed);
-        assert_eq!((points.0[0].source(), points.0[0].batch_points), (Source::Merged, 1));
+        assert_eq!((points.points[0].source(), points.points[0].batch_points), (Source::Merged, 1));
     }
 }

@@ -30,16 +30,16 @@ pub(super) fn partitions() -> usize {
     thread::available_parallelism().map_or(1, usize::from).min(PARTITIONS_MAX)
 }
 
-/// Plans a statement and starts it, its tables being read on the runtime `io`.
+/// Plans a statement and starts it, its snapshot being taken on the runtime `home` and its tables read on `reading`.
 pub(super) async fn plan(
     serving: &Serving,
     statement: gate::Checked,
     watch: Watch,
-    io: Handle,
+    (home, reading): (Handle, Handle),
 ) -> Result<SendableRecordBatchStream> {
     let planned = async {
-        let context = SessionContext::new_with_state(state(serving, watch, io.clone())?);
-        tables::register(&context, serving, io)?;
+        let context = SessionContext::new_with_state(state(serving, watch, reading)?);
+        tables::register(&context, serving, home)?;
         let statement = Statement::Statement(Box::new(statement));
         let plan = context.state().statement_to_plan(statement).await?;
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
@@ -53,7 +53,7 @@ pub(super) async fn plan(
     planned.await.map_err(|e| of_datafusion(&e))
 }
 
-fn state(serving: &Serving, watch: Watch, io: Handle) -> DfResult<SessionState> {
+fn state(serving: &Serving, watch: Watch, reading: Handle) -> DfResult<SessionState> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(serving.statements.memory(serving.settings.sql_memory_bytes))
         .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
@@ -63,7 +63,7 @@ fn state(serving: &Serving, watch: Watch, io: Handle) -> DfResult<SessionState> 
         .with_target_partitions(partitions())
         .with_default_catalog_and_schema("weir", "public")
         .set_str("datafusion.execution.time_zone", "UTC")
-        .with_extension(Arc::new(tables::Io(io)));
+        .with_extension(Arc::new(tables::Io(reading)));
     let builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)

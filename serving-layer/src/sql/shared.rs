@@ -1,21 +1,27 @@
-//! What all statements share: places to run in, and memory.
+//! What all statements share: places to run in, memory, and those who read tables.
 //!
-//! Owns how much of both there is. A statement has memory of its own within that of all, so that one can't take what all
-//! others need. Does not own the wait for a place, nor what is told to whom there is none for.
+//! Owns how much of both there is, and the threads that read tables for all statements. A statement has memory of its own
+//! within that of all, so that one can't take what all others need. Does not own the wait for a place, nor what is told to
+//! whom there is none for, nor the threads of a statement (`worker`).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::error::Result as DfResult;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryLimit, MemoryPool, MemoryReservation};
+use thread_priority::{ThreadPriority, set_current_thread_priority};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use super::failure::to_datafusion;
-use crate::error::Error;
+use super::session::partitions;
+use crate::error::{Error, Result};
 use crate::serving::Settings;
 
 /// A statement that found no memory may find some so many seconds later.
 const RETRY_S: u64 = 2;
+/// The priority of all threads of SQL, of 100: on Linux a niceness of 15, a thirtieth of a processor that others want.
+const PRIORITY: u8 = 10;
 
 /// What statements share; held by the handle of the serving layer.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct Shared {
     memory: Arc<dyn MemoryPool>,
     /// What `memory` has in all.
     bytes: usize,
+    /// Its threads read tables; from the first statement on.
+    readers: Mutex<Option<Runtime>>,
 }
 
 impl Shared {
@@ -34,13 +42,44 @@ impl Shared {
             places: Arc::new(Semaphore::new(settings.sql_at_once.max(1))),
             memory: Arc::new(GreedyMemoryPool::new(settings.sql_memory_total_bytes)),
             bytes: settings.sql_memory_total_bytes,
+            readers: Mutex::default(),
         }
+    }
+
+    /// Where tables are read: decoding and counting keep a processor busy, and must not keep those busy that take readings.
+    pub(super) fn reading(&self) -> Result<Handle> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*readers {
+            return Ok(runtime.handle().clone());
+        }
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(partitions()).thread_name("sql-read").on_thread_start(stand_back).enable_all();
+        let runtime = builder.build().map_err(|e| Error::Unavailable(format!("can't start threads: {e}")))?;
+        Ok(readers.insert(runtime).handle().clone())
     }
 
     /// The memory of a new statement: at most so many bytes, and no more than there is for all, or it would be told to try
     /// again where that can't help.
     pub(super) fn memory(&self, bytes: usize) -> Arc<dyn MemoryPool> {
         Arc::new(Memory { own: GreedyMemoryPool::new(bytes.min(self.bytes)), all: Arc::clone(&self.memory) })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // Who drops this may be a task, which must not wait.
+        readers.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// From here on this thread, and those that it starts, stand back behind all others.
+pub(super) fn stand_back() {
+    let lowered = ThreadPriority::try_from(PRIORITY)
+        .map_err(str::to_owned)
+        .and_then(|priority| set_current_thread_priority(priority).map_err(|error| format!("{error:?}")));
+    if let Err(error) = lowered {
+        tracing::warn!(error, "a statement can't stand back behind others");
     }
 }
 

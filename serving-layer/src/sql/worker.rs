@@ -3,11 +3,11 @@
 //! Owns the thread that plans, the runtime that the operators run on, and the channel to who asked. What somebody writes
 //! decides how long an operator works without yielding, so no statement shares a thread with another one or with
 //! ingest; and its threads stand back behind all others, so that readings wait less for a processor. Does not
-//! own the reading of tables: that goes on where it always does (`tables::source`).
+//! own the reading of tables, which all statements share (`shared`).
 //!
 //! ```text
 //! sql() ─ text ─► thread: gate ─► plan ─► operators ─ batches ─► SqlStream
-//!       ◄─ schema or refusal ─┘              ▲ tables, read on the caller's runtime
+//!       ◄─ schema or refusal ─┘              ▲ tables, read by threads that stand back, too
 //! ```
 
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
-use thread_priority::{ThreadPriority, set_current_thread_priority};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::failure::of_datafusion;
+use super::shared::stand_back;
 use super::watch::Watch;
 use super::{SqlStream, gate, plain, session};
 use crate::error::{Error, Result};
@@ -31,8 +31,6 @@ use crate::serving::Serving;
 
 /// Stack of the threads: parser, planner and operators recurse over the statement.
 const STACK_BYTES: usize = 64 << 20;
-/// The priority of the threads, of 100: on Linux a niceness of 15, a thirtieth of a processor that others want.
-const PRIORITY: u8 = 10;
 /// Batches that are made before they are asked for.
 const AHEAD: usize = 2;
 
@@ -46,7 +44,8 @@ pub(super) async fn start(serving: Serving, sql: String, place: OwnedSemaphorePe
     let (rows, found) = mpsc::channel(AHEAD);
     // From here on, dropping this future ends the statement.
     let rest = Rest { found, left: time, time, watch: Ended(Watch::default()) };
-    let work = Work { watch: rest.watch.0.clone(), io: Handle::current(), serving, sql };
+    let reading = serving.statements.reading()?;
+    let work = Work { watch: rest.watch.0.clone(), home: Handle::current(), reading, serving, sql };
     let place = Arc::new(place);
     let thread = thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
     thread
@@ -61,8 +60,10 @@ pub(super) async fn start(serving: Serving, sql: String, place: OwnedSemaphorePe
 /// What a statement needs to run.
 struct Work {
     watch: Watch,
+    /// Where everything else goes on.
+    home: Handle,
     /// Where tables are read.
-    io: Handle,
+    reading: Handle,
     serving: Serving,
     sql: String,
 }
@@ -97,16 +98,7 @@ impl Work {
 
     async fn plan(self) -> Result<SendableRecordBatchStream> {
         let statement = gate::check(&self.sql)?;
-        session::plan(&self.serving, statement, self.watch, self.io).await
-    }
-}
-
-fn stand_back() {
-    let lowered = ThreadPriority::try_from(PRIORITY)
-        .map_err(str::to_owned)
-        .and_then(|priority| set_current_thread_priority(priority).map_err(|error| format!("{error:?}")));
-    if let Err(error) = lowered {
-        tracing::warn!(error, "a statement can't stand back behind others");
+        session::plan(&self.serving, statement, self.watch, (self.home, self.reading)).await
     }
 }
 

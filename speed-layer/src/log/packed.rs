@@ -11,36 +11,63 @@ use super::frame::Reader;
 
 /// Bytes before the distances.
 pub(super) const COLUMN_HEADER: usize = 13;
-/// Nanoseconds of a millisecond and of a microsecond: the units that senders count in.
-const TIME_UNITS: [u32; 2] = [1_000_000, 1_000];
+/// Nanoseconds of a millisecond and of a microsecond: the units that senders count in. Dividing by a constant is
+/// multiplying, so each has code of its own.
+const MILLISECOND: u32 = 1_000_000;
+const MICROSECOND: u32 = 1_000;
 
 /// Appends numbers of which nothing is known.
 pub(super) fn encode(numbers: impl Iterator<Item = i64> + Clone, out: &mut Vec<u8>) {
-    encode_units(numbers, &[], out);
+    Distances::of(numbers).encode::<1>(out);
 }
 
 /// Appends instants in nanoseconds, which mostly are whole milliseconds.
 pub(super) fn encode_times(times: &[i64], out: &mut Vec<u8>) {
-    encode_units(times.iter().copied(), &TIME_UNITS, out);
+    let distances = Distances::of(times.iter().copied());
+    if distances.are_whole::<MILLISECOND>() {
+        distances.encode::<MILLISECOND>(out);
+    } else if distances.are_whole::<MICROSECOND>() {
+        distances.encode::<MICROSECOND>(out);
+    } else {
+        distances.encode::<1>(out);
+    }
 }
 
-fn encode_units(numbers: impl Iterator<Item = i64> + Clone, units: &[u32], out: &mut Vec<u8>) {
-    let (least, greatest) = numbers.clone().fold((i64::MAX, i64::MIN), |(a, b), n| (a.min(n), b.max(n)));
-    let least = least.min(greatest);
-    // Two's complement: the distance is right even where the difference of the two is too large for an i64.
-    let distances = numbers.map(|n| n.wrapping_sub(least) as u64);
-    let counts = |unit: &u32| distances.clone().all(|d| d.is_multiple_of(u64::from(*unit)));
-    let unit = units.iter().copied().find(counts).unwrap_or(1);
-    let span = (greatest.wrapping_sub(least) as u64) / u64::from(unit);
-    out.extend_from_slice(&least.to_le_bytes());
-    out.extend_from_slice(&unit.to_le_bytes());
-    let steps = distances.map(|d| d / u64::from(unit));
-    match span {
-        0 => out.push(0),
-        1..=0xff => push(out, 1, steps.map(|s| [s as u8])),
-        0x100..=0xffff => push(out, 2, steps.map(|s| (s as u16).to_le_bytes())),
-        0x1_0000..=0xffff_ffff => push(out, 4, steps.map(|s| (s as u32).to_le_bytes())),
-        _ => push(out, 8, steps.map(u64::to_le_bytes)),
+/// Numbers as distances from the least of them.
+struct Distances<N> {
+    numbers: N,
+    least: i64,
+    greatest: i64,
+}
+
+impl<N: Iterator<Item = i64> + Clone> Distances<N> {
+    fn of(numbers: N) -> Self {
+        let (least, greatest) = numbers.clone().fold((i64::MAX, i64::MIN), |(a, b), n| (a.min(n), b.max(n)));
+        Self { numbers, least: least.min(greatest), greatest }
+    }
+
+    /// Two's complement: a distance is right even where the difference of the two is too large for an i64.
+    fn each(&self) -> impl Iterator<Item = u64> + use<N> {
+        let (numbers, least) = (self.numbers.clone(), self.least);
+        numbers.map(move |n| n.wrapping_sub(least) as u64)
+    }
+
+    fn are_whole<const UNIT: u32>(&self) -> bool {
+        self.each().all(|d| d.is_multiple_of(u64::from(UNIT)))
+    }
+
+    fn encode<const UNIT: u32>(&self, out: &mut Vec<u8>) {
+        let span = (self.greatest.wrapping_sub(self.least) as u64) / u64::from(UNIT);
+        out.extend_from_slice(&self.least.to_le_bytes());
+        out.extend_from_slice(&UNIT.to_le_bytes());
+        let steps = self.each().map(|d| d / u64::from(UNIT));
+        match span {
+            0 => out.push(0),
+            1..=0xff => push(out, 1, steps.map(|s| [s as u8])),
+            0x100..=0xffff => push(out, 2, steps.map(|s| (s as u16).to_le_bytes())),
+            0x1_0000..=0xffff_ffff => push(out, 4, steps.map(|s| (s as u32).to_le_bytes())),
+            _ => push(out, 8, steps.map(u64::to_le_bytes)),
+        }
     }
 }
 

@@ -233,7 +233,7 @@ impl SpeedState {
         if let Some(route) = self.routes.find(id) {
             return route;
         }
-        let owner = key.device_id().unwrap_or_else(|| key.text().to_owned());
+        let owner = key.device_id().unwrap_or_else(|| key.text().into());
         let shard = FixedState::default().hash_one(owner) % self.shards.len() as u64;
         let shard = u16::try_from(shard).expect("at most 64 shards");
         let route = Route { shard, slot: self.shards[usize::from(shard)].add(id) };

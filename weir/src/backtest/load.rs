@@ -29,7 +29,7 @@ impl Names {
 
     /// The number of a series' source: what its device is called, and its other tags, where it has some.
     fn source(&mut self, key: &SeriesKey) -> SourceId {
-        let device = key.device_id().unwrap_or_else(|| key.text().to_owned());
+        let device = key.device_id().map_or_else(|| key.text().to_owned(), Into::into);
         let tags = key.text().strip_prefix(key.metric()).unwrap_or_default();
         let number = number(tags, &mut self.source_of, &mut self.sources);
         self.sources.insert(number, device);

@@ -128,7 +128,7 @@ fn plan(args: &Args) -> Plan {
     let makes_sense = |age: &i64| *age == 0 || (*age >= width / FINE && (*age <= LATE || width >= DAY));
     let ask = Ask { level: args.level, eps: args.max_rel_err, floor: 0.0 };
     Plan {
-        width,
+        resolution: args.resolution,
         single: !args.group,
         group: args.group,
         ages: AGES.into_iter().filter(makes_sense).collect(),
@@ -177,7 +177,7 @@ impl<'a> Told<'a> {
         {
             self.failed = samples.write(sample, &self.wanted, &self.readings.names).err();
         }
-        let is_final = sample.bucket.end.saturating_add(sample.horizon) <= self.readings.last_arrival;
+        let is_final = sample.bucket.end.0.saturating_add(sample.horizon) <= self.readings.last_arrival;
         if !is_final {
             self.young += 1;
             return;
@@ -188,7 +188,7 @@ impl<'a> Told<'a> {
         }
         for aggregate in &self.wanted {
             let Some(outcome) = self.outcome(sample, *aggregate) else { continue };
-            let now = EventTime(sample.bucket.end.saturating_add(sample.age));
+            let now = EventTime(sample.bucket.end.0.saturating_add(sample.age));
             self.baseline.add(&outcome, now, sample.horizon, self.ask.level);
             self.scores.add(&outcome);
         }

@@ -5,7 +5,6 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::Context as _;
-use schemas::EventTime;
 use schemas::partial::Aggregate;
 use schemas::time::SECOND;
 use serving_layer::confidence::Sample;
@@ -43,7 +42,7 @@ impl Samples {
     pub(super) fn write(&mut self, sample: &Sample<'_>, wanted: &[Aggregate], names: &Names) -> anyhow::Result<()> {
         let state = if sample.age >= sample.horizon { "final" } else { "settling" };
         let (metric, device) = (names.metric(sample.stratum.class), names.device(sample.source));
-        let bucket = EventTime(sample.bucket.start).to_string();
+        let bucket = sample.bucket.start.to_string();
         let age = (sample.age / SECOND).to_string();
         let down = |value: f64, units: f64| (value * units + 1e-9).floor() / units;
         let completeness = format!("{:.6}", down(sample.prediction.completeness, 1e6));

@@ -165,7 +165,7 @@ fn batch(rows: &Rows) -> Result<RecordBatch, arrow::error::ArrowError> {
     };
     RecordBatch::try_from_iter_with_nullable([
         ("metric", dictionary(&|key| Some(key.metric().to_owned()))?, false),
-        ("device_id", dictionary(&SeriesKey::device_id)?, true),
+        ("device_id", dictionary(&|key| key.device_id().map(Into::into))?, true),
         ("tags", dictionary(&other_tags)?, true),
         ("timestamp", Arc::new(TimestampNanosecondArray::from(rows.times.clone())) as ArrayRef, false),
         ("value", Arc::new(Float64Array::from(rows.values.clone())) as ArrayRef, false),
@@ -174,7 +174,7 @@ fn batch(rows: &Rows) -> Result<RecordBatch, arrow::error::ArrowError> {
 
 /// The tags beside the device as a JSON object; `None` where there are none.
 fn other_tags(key: &SeriesKey) -> Option<String> {
-    let tags = key.tags().into_iter().filter(|(name, _)| *name != DEVICE_TAG);
+    let tags = key.tags().filter(|(name, _)| *name != DEVICE_TAG);
     let map: serde_json::Map<String, serde_json::Value> =
         tags.map(|(name, value)| (name.to_owned(), value.into())).collect();
     (!map.is_empty()).then(|| serde_json::Value::Object(map).to_string())

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Columns that are no tags; a tag of such a name gets `tag_` in front.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "metric",
     "time",
     "data_points",
@@ -22,6 +22,7 @@ const OWN: [&str; 10] = [
     "state",
     "completeness",
     "confidence_score",
+    "final_share",
     "calibrated",
 ];
 
@@ -69,6 +70,7 @@ impl Answer {
         columns.float("completeness", |(_, point)| point.get("completeness")?.as_f64());
         columns.float("confidence_score", |(_, point)| point.get("confidence_score")?.as_f64());
         if full {
+            columns.float("final_share", |(_, point)| point.get("final_share")?.as_f64());
             columns.truth("calibrated");
         }
         RecordBatch::try_from_iter_with_nullable(columns.columns).context("the answer's columns do not fit together")

@@ -148,7 +148,10 @@ fn each_reading_is_named() {
                 let told =
                     |column: &ArrayRef| column.is_valid(i).then(|| column.as_string::<i32>().value(i).to_owned());
                 let told = [&metric, &device, &tags].map(told);
-                assert_eq!(told, [Some(key.metric().to_owned()), key.device_id(), Some(key.tags_json())]);
+                assert_eq!(
+                    told,
+                    [Some(key.metric().to_owned()), key.device_id().map(Into::into), Some(key.tags_json())]
+                );
             }
         }
         assert!(next.next().is_none());

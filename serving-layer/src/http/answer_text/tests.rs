@@ -28,6 +28,7 @@ fn point(time: i64, aggregates: &[Aggregate]) -> Point {
             completeness: 1.0,
             score: Some(0.97),
             calibrated: false,
+            final_share: 0.5,
         }),
     }
 }
@@ -52,7 +53,7 @@ fn a_small_answer() {
     let expected = concat!(
         r#"{"series":[{"metric":"a","tags":{"device_id":"press \"7\""},"points":[{"time":"1970-01-01T00:00:00Z","#,
         r#""count":0.1,"avg":1.1,"max":2.1,"first":null,"data_points":60,"batch_points":50,"speed_points":10,"#,
-        r#""source":"merged","state":"settling","completeness":1.0,"confidence_score":0.97,"calibrated":false,"#,
+        r#""source":"merged","state":"settling","completeness":1.0,"confidence_score":0.97,"final_share":0.5,"calibrated":false,"#,
         r#""interval":{"avg":{"low":-0.0,"high":3.3333333333333335e+299},"count":{"low":-0.0,"high":3.3333333333333335e+299},"#,
         r#""first":{"low":-0.0,"high":3.3333333333333335e+299},"max":null}}]}],"#,
         r#""as_of":{"generation":2,"position":7,"watermark":"1970-01-01T00:00:00Z"},"missing":["x"]}"#
@@ -90,7 +91,9 @@ fn numbers_that_stand_twice_are_those_that_serde_writes() {
     for (i, point) in repeated.series.iter_mut().flat_map(|s| &mut s.points).enumerate() {
         let state = if i < 3 { State::Open } else { State::Final };
         let (completeness, score) = (if i < 4 { 0.0 } else { -0.0 }, (i % 3 != 0).then_some(0.25));
-        point.confidence = (i != 7).then_some(Confidence { state, completeness, score, calibrated: i == 9 });
+        let calibrated = i == 9;
+        let told = Confidence { state, completeness, score, calibrated, final_share: 1.0 };
+        point.confidence = (i != 7).then_some(told);
         point.speed_points = i as u64 / 5;
         point.values[0].interval = Some(Interval { low: 0.1, high: 0.1 + i as f64 });
         point.values[1].interval = Some(Interval { low: 1.1, high: 1.1 });
@@ -103,17 +106,34 @@ fn numbers_that_stand_twice_are_those_that_serde_writes() {
             for value in &point.values {
                 assert_eq!(told[value.aggregate.name()], json!(value.value));
             }
-            let Some(Confidence { state, completeness, score, calibrated }) = point.confidence else {
-                let left_out = ["state", "completeness", "confidence_score", "calibrated", "interval"];
+            let Some(Confidence { state, completeness, score, calibrated, final_share }) = point.confidence else {
+                let left_out = ["state", "completeness", "confidence_score", "calibrated", "final_share", "interval"];
                 assert!(left_out.iter().all(|field| told.get(field).is_none()), "{told}");
                 continue;
             };
             assert_eq!(told["completeness"].to_string(), json!(completeness).to_string());
             assert_eq!((&told["confidence_score"], &told["state"]), (&json!(score), &json!(state)));
-            assert_eq!(told["calibrated"], json!(calibrated));
+            assert_eq!((&told["calibrated"], &told["final_share"]), (&json!(calibrated), &json!(final_share)));
             for value in &point.values {
                 assert_eq!(told["interval"][value.aggregate.name()], json!(value.interval));
             }
         }
+    }
+}
+
+#[test]
+fn decimals_are_written_as_serde_writes_them() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut numbers = Numbers::default();
+    let mut some = vec![0.0, -0.0, 1e-5, 9e-6, -0.5, 100.0, 1e15, 1e16, 2_251_799_813_685_247.0, f64::MAX, f64::NAN];
+    some.extend([1.0 / 3.0, f64::INFINITY, 0.1 + 0.2, 123_456.789, -1e-300, 5e-324]);
+    for _ in 0..100_000 {
+        let (integer, scale) = (random.i64(-1_000_000_000..1_000_000_000), random.i32(0..12));
+        some.push(format!("{integer}e-{scale}").parse().expect("a number"));
+    }
+    for value in some {
+        let (mut text, expected) = (Vec::new(), serde_json::to_string(&value).expect("a number"));
+        numbers.write(value, &mut text);
+        assert_eq!(String::from_utf8(text).expect("text"), expected);
     }
 }

@@ -94,7 +94,13 @@ fn answers_are_described_as_written() {
         batch_points: 0,
         speed_points: 0,
         source: Source::Batch,
-        confidence: Some(Confidence { state: State::Open, completeness: 1.0, score: None, calibrated: false }),
+        confidence: Some(Confidence {
+            state: State::Open,
+            completeness: 1.0,
+            score: None,
+            calibrated: false,
+            final_share: 0.0,
+        }),
     };
     let series = SeriesAnswer { metric: String::new(), tags: BTreeMap::new(), points: vec![point] };
     let as_of = AsOf { position: 0, generation: 0, watermark: None };

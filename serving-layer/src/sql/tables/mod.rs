@@ -45,7 +45,8 @@ pub(super) const NAMES: [&str; 11] = [
 #[derive(Debug)]
 struct Statement {
     serving: Serving,
-    io: Handle,
+    /// Whose threads do not stand back.
+    home: Handle,
     snapshot: OnceLock<Arc<Snapshot>>,
 }
 
@@ -56,7 +57,7 @@ impl Statement {
             // Not by this thread: it stands back behind others, and would keep them waiting for the state's lock.
             let (tell, told) = mpsc::sync_channel(1);
             let speed = self.serving.speed.clone();
-            self.io.spawn(async move {
+            self.home.spawn(async move {
                 // All series may be many: the tasks of this thread go to others meanwhile.
                 tokio::task::block_in_place(|| drop(tell.send(Arc::new(speed.snapshot(&Selector::all())))));
             });
@@ -66,8 +67,8 @@ impl Statement {
 }
 
 /// Gives a session the tables, all of one snapshot.
-pub(super) fn register(context: &SessionContext, serving: &Serving, io: Handle) -> DfResult<()> {
-    let statement = Arc::new(Statement { serving: serving.clone(), io, snapshot: OnceLock::new() });
+pub(super) fn register(context: &SessionContext, serving: &Serving, home: Handle) -> DfResult<()> {
+    let statement = Arc::new(Statement { serving: serving.clone(), home, snapshot: OnceLock::new() });
     let readings = readings::table(Arc::clone(&statement));
     let late = readings::late(Arc::clone(&readings), serving.settings.late_after)?;
     let tables = [

@@ -25,7 +25,7 @@ fn text_of(i: usize, key: &SeriesKey) -> Option<String> {
     match i {
         0 => Some(key.text().to_owned()),
         1 => Some(key.metric().to_owned()),
-        2 => key.device_id(),
+        2 => key.device_id().map(Into::into),
         _ => Some(key.tags_json()),
     }
 }

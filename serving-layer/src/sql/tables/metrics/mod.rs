@@ -179,6 +179,7 @@ impl Reader {
             view: self.view,
             as_of: None,
             quantiles: false,
+            final_before: Vec::new(),
         };
         let counted = cells(&self.statement.serving, &self.snapshot, query).await?;
         let all: Vec<Row<'_>> =

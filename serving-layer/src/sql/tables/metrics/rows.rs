@@ -106,15 +106,15 @@ impl Context<'_> {
     /// What is to be said of each row, with its average.
     fn assess(&self, rows: &[Row<'_>]) -> Vec<(Assessed, Value)> {
         let now = self.serving.clock.now();
-        let mut assessor = Assessor::new(self.serving, now, self.snapshot, self.range, self.step, ASKED);
+        let learned = self.serving.calibration.learned();
+        let mut assessor = Assessor::new(self.serving, &learned, now, self.snapshot, self.range, self.step, ASKED);
         let mut assessed = Vec::with_capacity(rows.len());
         for run in rows.chunk_by(|a, b| a.series.id == b.series.id) {
-            let member = assessor.member(run[0].series);
-            let members = std::slice::from_ref(&member);
+            let aggregate = Aggregate::Avg;
+            let mut members = assessor.members(std::iter::once(run[0].series), &[aggregate]);
             for Row { point, .. } in run {
-                let aggregate = Aggregate::Avg;
                 let mut values = [Value { aggregate, value: point.evaluate(aggregate), interval: None }];
-                assessed.push((assessor.assess(point, members, &mut values), values[0]));
+                assessed.push((assessor.assess(point, &mut members, &mut values), values[0]));
             }
         }
         assessed
