@@ -127,7 +127,7 @@ mod tests {
         let mut seed = 9_u64;
         let mut any = || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            f64::from_bits(seed >> 2 | 0x3000_0000_0000_0000) * if seed % 2 == 0 { 1.0 } else { -1.0 }
+            f64::from_bits(seed >> 2 | 0x3000_0000_0000_0000) * if seed.is_multiple_of(2) { 1.0 } else { -1.0 }
         };
         for _ in 0..100_000 {
             let (a, b) = (any(), any());

@@ -126,6 +126,7 @@ fn intervals_go_on_holding_while_lateness_doubles() {
         }
         rows.sort_by_key(|r| r.arrival);
         let (n, held) = held_between(&rows, &plan(group), (CHANGE, CHANGE + 10 * MINUTE));
+        println!("lateness doubles, group {group}: {held:.3} of {n}");
         assert!(n > 300.0 && held >= 0.88, "{seed} {group}: {held} of {n}");
     }
 }
@@ -141,6 +142,7 @@ fn intervals_go_on_holding_over_an_outage_of_the_gateway() {
         }
         rows.sort_by_key(|r| r.arrival);
         let (n, held) = held_between(&rows, &plan(group), (CHANGE, BACK + 10 * MINUTE));
+        println!("outage, group {group}: {held:.3} of {n}");
         assert!(n > 300.0 && held >= 0.88, "{seed} {group}: {held} of {n}");
     }
 }
