@@ -2,6 +2,8 @@
 //!
 //! Owns the checkpoints, nanoseconds since the end of a bucket. Does not own the horizon (`habit`).
 
+use schemas::decimal::floored;
+
 const SECOND: f64 = 1e9;
 /// Middles of the bins of age after a bucket's end, seconds.
 const AGES: [f64; 25] = [
@@ -54,12 +56,31 @@ pub(crate) fn bin(age: f64) -> usize {
     1 + LIMITS.partition_point(|limit| *limit < seconds * seconds)
 }
 
-/// The age as the model has it: ages are told apart by an octave's sixteenth.
+const MINUTE: f64 = 60.0 * SECOND;
+const HOUR: f64 = 60.0 * MINUTE;
+const DAY: f64 = 24.0 * HOUR;
+/// From which age on ages are told apart in which unit: at least sixteen of it. Every checkpoint is a whole number of them.
+const UNITS: [(f64, f64); 9] = [
+    (16.0 * DAY, DAY),
+    (16.0 * HOUR, HOUR),
+    (4.0 * HOUR, 15.0 * MINUTE),
+    (80.0 * MINUTE, 5.0 * MINUTE),
+    (16.0 * MINUTE, MINUTE),
+    (4.0 * MINUTE, 15.0 * SECOND),
+    (80.0 * SECOND, 5.0 * SECOND),
+    (16.0 * SECOND, SECOND),
+    (1.6 * SECOND, 0.1 * SECOND),
+];
+
+/// The age as the model has it, younger by a sixteenth at most.
 ///
 /// So neighbouring buckets often share their age, and what follows from it is worked out once for all of them.
 pub(crate) fn told_apart(age: f64) -> f64 {
-    const FINER: u32 = f64::MANTISSA_DIGITS - 1 - 4;
-    if age > 0.0 { f64::from_bits(age.to_bits() >> FINER << FINER) } else { age }
+    match UNITS.iter().find(|(from, _)| *from <= age) {
+        // Beyond what `floored` can tell nothing is apart.
+        Some((_, unit)) => floored((age / unit).min(1e12)) * unit,
+        None => age,
+    }
 }
 
 /// The bins whose middles an age lies between, and how far it is from the one to the other, by ratio.
@@ -99,11 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_ages_are_one() {
-        for age in [1.0, 1e9, 3.7e12, 8.64e13] {
-            let coarse = told_apart(age);
-            assert!(coarse <= age && age - coarse < age / 16.0, "{age} {coarse}");
-            assert_eq!(told_apart(coarse), coarse);
+    fn neighbouring_ages_are_one_and_checkpoints_stay() {
+        for age in [0.7, 1.7, 33.3, 100.1, 777.7, 3_700.0, 10_000.0, 50_000.0, 100_001.0, 1e7] {
+            let (age, coarse) = (age * SECOND, told_apart(age * SECOND));
+            assert!(coarse <= age && age - coarse <= age / 16.0, "{age} {coarse}");
+            assert!(age < 2.0 * SECOND || coarse < age, "{age} {coarse}");
+        }
+        for age in AGES.map(|age| age * SECOND) {
+            assert!((told_apart(age) - age).abs() <= 1e-9 * age, "{age}");
+            assert_eq!(bin(told_apart(age)), bin(age));
         }
         assert_eq!((told_apart(0.0), told_apart(-5.0)), (0.0, -5.0));
     }
