@@ -30,6 +30,8 @@ check:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 	@test -x $(DENY) || $(CARGO) install --quiet --locked --root $(TARGET)/tools cargo-deny --version 0.20.2 \
 	 || echo "can't be installed: cargo-deny; bans, licences and sources are not checked"
+# It looks at the crates of all platforms, and those of others are not here yet.
+	@test ! -x $(DENY) || $(CARGO) fetch --quiet --locked
 	@test ! -x $(DENY) || $(DENY) --offline check bans licenses sources
 	@if test -x $(DENY) && $(DENY) fetch db >/dev/null 2>&1; then $(DENY) check advisories; \
 	 else echo "the database of advisories can't be had here: they are not checked"; fi
