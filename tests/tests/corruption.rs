@@ -1,5 +1,6 @@
 //! Damage of every kind in every kind of file: whatever it is, an answer is the truth or an error that names the file, and
-//! what does not need the file is answered. `WEIR_FLIPS=n` flips so many bits of history, a tenth as many of the catalog.
+//! what does not need the file is answered. `WEIR_FLIPS=n` flips so many bits of history, a tenth as many of the catalog, and
+//! forges as many files.
 
 use std::path::Path;
 use std::process::Command;
@@ -131,6 +132,54 @@ async fn nothing_is_answered_from_a_damaged_object() {
     for length in 0..smallest.bytes.len() {
         check_object(smallest, &truth, smallest.bytes.slice(..length), &format!("cut at {length}")).await;
     }
+}
+
+/// Changes some bytes, half of them where a Parquet file says what it holds, to what decoders tend to stumble over.
+fn forged(bytes: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+    let mut forged = bytes.to_vec();
+    for _ in 0..random.usize(1..=6) {
+        let footer = forged.len().saturating_sub(8 + 4 * usize::from(random.u8(..)));
+        let at = if random.bool() { random.usize(footer..forged.len()) } else { random.usize(..forged.len()) };
+        let end = (at + random.usize(1..=9)).min(forged.len());
+        match random.u8(..7) {
+            0 => forged[at] ^= 1 << random.u8(..8),
+            1 => forged[at] = random.u8(..),
+            2 => forged[at..end].fill(0xff),
+            3 => forged[at..end].fill(0),
+            4 => forged[at] = forged[at].wrapping_add(1),
+            5 => drop(forged.drain(at..end)),
+            _ => {
+                let some = forged[at..end].to_vec();
+                forged.splice(at..at, some);
+            }
+        }
+        if forged.is_empty() {
+            forged.push(0);
+        }
+    }
+    forged
+}
+
+/// Checksums tell of damage, not of intent: whoever can write history and catalog can make them fit.
+#[tokio::test]
+async fn a_forged_file_whose_checksums_fit_is_an_error_or_an_answer_and_takes_no_more_memory() {
+    let data = Data::make().await;
+    let all = objects_of(data.path()).await;
+    let (mut random, mut refused, each) = (fastrand::Rng::with_seed(17), 0, flips(3_000) / all.len() + 1);
+    for stored in &all {
+        for _ in 0..each {
+            let bytes = Bytes::from(forged(&stored.bytes, &mut random));
+            let seed = random.get_seed();
+            let objects = Objects::new(Arc::new(InMemory::new()) as Arc<dyn ObjectStore>);
+            let object = objects.put(stored.kind, "x", LogPosition(1), bytes.clone()).await.expect("memory takes it");
+            let forged = Stored { object, bytes: bytes.clone(), ..*stored };
+            match tokio::spawn(async move { read(&forged, bytes).await }).await {
+                Ok(answer) => refused += usize::from(answer.is_err()),
+                Err(panic) => panic!("{}: {panic}, seed {seed}", stored.object.path),
+            }
+        }
+    }
+    assert!(refused > each * all.len() / 4, "only {refused} were noticed");
 }
 
 #[tokio::test]

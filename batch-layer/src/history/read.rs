@@ -1,17 +1,19 @@
 //! Streams of stored readings, pruned before they are fetched and filtered after they are decoded; cells and series whole.
 //!
-//! Owns which row groups of a file are read. Does not own what is asked for (selection) nor the order between files
-//! (merge).
+//! Owns which row groups of a file are read, and that whatever a file holds is decoded or refused. Does not own what is
+//! asked for (selection) nor the order between files (merge).
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{TimestampNanosecondType, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
@@ -29,16 +31,35 @@ use crate::history::selection::{Extent, Fit, Selection, any_within, asked_rows, 
 
 /// Rows of a batch of readings.
 const BATCH_ROWS: usize = 8192;
+/// Most cells that room is set aside for because a file says that it holds so many.
+const CELLS_FORESEEN: usize = 1 << 20;
 
 /// The readings of one file that match, in the file's order, in batches of columns [`schemas::history::SCAN`].
 ///
 /// Errors come as items: the file is missing or corrupt, or the store fails. Nothing follows an error.
 pub fn scan(objects: Objects, file: Arc<FileRef>, selection: Selection) -> BoxStream<'static, Result<RecordBatch>> {
-    let opened = async move { Scan::open(&objects, &file, selection).await };
+    let opened = async move { guarded(&file.object.path, Scan::open(&objects, &file, selection)).await };
     let read = |scan: Scan| {
-        futures::stream::try_unfold(scan, |mut scan| async move { Ok(scan.next().await?.map(|batch| (batch, scan))) })
+        futures::stream::try_unfold(scan, |mut scan| async move {
+            let path = scan.path.clone();
+            Ok(guarded(&path, scan.next()).await?.map(|batch| (batch, scan)))
+        })
     };
     futures::stream::once(opened).map_ok(read).try_flatten().boxed()
+}
+
+/// What decoding the file at `path` yields. Decoders panic at some files that are no Parquet of ours although their
+/// checksums fit; then the file is as good as damaged.
+async fn guarded<T>(path: &str, decode: impl Future<Output = Result<T>>) -> Result<T> {
+    // Nothing is decoded on after a panic.
+    let decoded = AssertUnwindSafe(decode).catch_unwind().await;
+    decoded.unwrap_or_else(|panic| Err(Error::corrupt(path, format!("it can't be decoded: {}", reason(&*panic)))))
+}
+
+/// What a panic says.
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("the decoder panicked")
 }
 
 /// A file that is being read, row group by row group.
@@ -190,10 +211,13 @@ fn pages_matching(
 /// # Errors
 /// The file is missing or corrupt, or the store fails.
 pub async fn outline(objects: &Objects, file: &FileRef) -> Result<Vec<((SeriesId, SeriesId), u64)>> {
-    let builder = open(objects, &file.object).await?;
-    let bounds = numbers(&builder, &file.object.path, "series_id")?.into_iter();
-    let rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs());
-    Ok(bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).zip(rows).collect())
+    guarded(&file.object.path, async {
+        let builder = open(objects, &file.object).await?;
+        let bounds = numbers(&builder, &file.object.path, "series_id")?.into_iter();
+        let rows = builder.metadata().row_groups().iter().map(|group| group.num_rows().unsigned_abs());
+        Ok(bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).zip(rows).collect())
+    })
+    .await
 }
 
 /// What a file of cells holds, row group by row group.
@@ -214,23 +238,26 @@ pub async fn read_groups(
     object: &ObjectRef,
     pick: impl FnOnce(&[(SeriesId, SeriesId)]) -> Vec<usize>,
 ) -> Result<CellGroups> {
-    let builder = open(objects, object).await?;
-    let bounds = numbers(&builder, &object.path, "series_id")?.into_iter();
-    let outline: Vec<_> = bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).collect();
-    let wanted = pick(&outline);
-    let builder = without_sketches(builder).with_row_groups(wanted.clone()).with_batch_size(BATCH_ROWS);
-    let mut groups = builder.build().map_err(|e| from_parquet(&object.path, e))?;
-    let mut picked = Vec::with_capacity(wanted.len());
-    for group in wanted {
-        let batches = groups.next_row_group().await.map_err(|e| from_parquet(&object.path, e))?;
-        let mut table = CellTable::default();
-        for batch in batches.into_iter().flatten() {
-            let batch = batch.map_err(|e| Error::corrupt(&object.path, e))?;
-            batch_to_cells(&batch)?.into_iter().for_each(|stored| table.push(stored.series, stored.cell));
+    guarded(&object.path, async {
+        let builder = open(objects, object).await?;
+        let bounds = numbers(&builder, &object.path, "series_id")?.into_iter();
+        let outline: Vec<_> = bounds.map(|(first, last)| (SeriesId(first), SeriesId(last))).collect();
+        let wanted = pick(&outline);
+        let builder = without_sketches(builder).with_row_groups(wanted.clone()).with_batch_size(BATCH_ROWS);
+        let mut groups = builder.build().map_err(|e| from_parquet(&object.path, e))?;
+        let mut picked = Vec::with_capacity(wanted.len());
+        for group in wanted {
+            let batches = groups.next_row_group().await.map_err(|e| from_parquet(&object.path, e))?;
+            let mut table = CellTable::default();
+            for batch in batches.into_iter().flatten() {
+                let batch = batch.map_err(|e| Error::corrupt(&object.path, e))?;
+                batch_to_cells(&batch)?.into_iter().for_each(|stored| table.push(stored.series, stored.cell));
+            }
+            picked.push((group, table));
         }
-        picked.push((group, table));
-    }
-    Ok(CellGroups { outline, picked })
+        Ok(CellGroups { outline, picked })
+    })
+    .await
 }
 
 /// The cells of an object, of these series (sorted by id) or of all. Sketches are large: they are read only if asked for.
@@ -243,24 +270,29 @@ pub async fn read_cells(
     series: Option<&[SeriesId]>,
     with_sketch: bool,
 ) -> Result<Vec<StoredCell>> {
-    let mut builder = open(objects, object).await?;
-    let all = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    if let Some(asked) = series {
-        let ids = numbers(&builder, &object.path, "series_id")?;
-        let wanted =
-            ids.iter().enumerate().filter(|(_, (first, last))| any_within(asked, SeriesId(*first), SeriesId(*last)));
-        let wanted = wanted.map(|(i, _)| i).collect();
-        builder = builder.with_row_groups(wanted);
-    }
-    if !with_sketch {
-        builder = without_sketches(builder);
-    }
-    let mut batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| from_parquet(&object.path, e))?;
-    let mut cells = Vec::with_capacity(if series.is_none() { all } else { 0 });
-    while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
-        cells.extend(batch_to_cells(&of_series(batch, series, &object.path)?)?);
-    }
-    Ok(cells)
+    guarded(&object.path, async {
+        let mut builder = open(objects, object).await?;
+        let all = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+        if let Some(asked) = series {
+            let ids = numbers(&builder, &object.path, "series_id")?;
+            let wanted = ids
+                .iter()
+                .enumerate()
+                .filter(|(_, (first, last))| any_within(asked, SeriesId(*first), SeriesId(*last)));
+            let wanted = wanted.map(|(i, _)| i).collect();
+            builder = builder.with_row_groups(wanted);
+        }
+        if !with_sketch {
+            builder = without_sketches(builder);
+        }
+        let mut batches = builder.with_batch_size(BATCH_ROWS).build().map_err(|e| from_parquet(&object.path, e))?;
+        let mut cells = Vec::with_capacity(if series.is_none() { all.min(CELLS_FORESEEN) } else { 0 });
+        while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
+            cells.extend(batch_to_cells(&of_series(batch, series, &object.path)?)?);
+        }
+        Ok(cells)
+    })
+    .await
 }
 
 fn without_sketches(builder: Builder) -> Builder {
@@ -275,12 +307,15 @@ fn without_sketches(builder: Builder) -> Builder {
 /// # Errors
 /// The object is missing or corrupt, or the store fails.
 pub async fn read_series(objects: &Objects, object: &ObjectRef) -> Result<Vec<SeriesState>> {
-    let mut batches = open(objects, object).await?.build().map_err(|e| from_parquet(&object.path, e))?;
-    let mut states = Vec::new();
-    while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
-        states.extend(batch_to_series(&batch)?);
-    }
-    Ok(states)
+    guarded(&object.path, async {
+        let mut batches = open(objects, object).await?.build().map_err(|e| from_parquet(&object.path, e))?;
+        let mut states = Vec::new();
+        while let Some(batch) = batches.try_next().await.map_err(|e| from_parquet(&object.path, e))? {
+            states.extend(batch_to_series(&batch)?);
+        }
+        Ok(states)
+    })
+    .await
 }
 
 type Builder = ParquetRecordBatchStreamBuilder<ObjectReader>;

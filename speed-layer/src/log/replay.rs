@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use schemas::LogPosition;
 
 use super::frame::Frame;
-use super::segment::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, PAGE, SEGMENT_HEADER, SegmentHeader};
+use super::segment::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, SECTOR, SEGMENT_HEADER, SegmentHeader};
 use crate::error::{Error, Result};
 
 /// What a replay found.
@@ -88,13 +88,13 @@ fn read_segment(path: &Path) -> Result<Option<Segment>> {
     Ok(header.map(|header| Segment { path: path.to_owned(), header, bytes }))
 }
 
-/// Whether later pages of the first group may have reached the disk before a power cut that kept the first page, header and
-/// all, from it. Then that page is blank as a whole, and no group states that it was durable.
+/// Whether the rest of the first group may have reached the disk before a power cut that kept its start, header and all,
+/// from it. Then a sector at least is blank as a whole (blocks of a small file system are smaller than pages, and need not
+/// lie together), and no group states that it was durable.
 fn never_synced(bytes: &[u8]) -> bool {
     let groups =
         memchr::memmem::find_iter(bytes, GROUP_MAGIC).filter_map(|at| GroupHeader::decode_any(&bytes[at..]).ok());
-    bytes.iter().take(PAGE as usize).all(|b| *b == 0)
-        && groups.into_iter().all(|(group, _)| group.durable <= SEGMENT_HEADER)
+    bytes.iter().take(SECTOR).all(|b| *b == 0) && groups.into_iter().all(|(group, _)| group.durable <= SEGMENT_HEADER)
 }
 
 fn check_follows(before: &Segment, after: Option<&SegmentHeader>) -> Result<()> {

@@ -15,6 +15,8 @@ pub(super) const GROUP_MAGIC: &[u8; 4] = b"WGRP";
 const VERSION: u32 = 1;
 /// What memory and disks are read and written in, bytes.
 pub(super) const PAGE: u64 = 4096;
+/// What every disk writes whole or not at all, bytes.
+pub(super) const SECTOR: usize = 512;
 /// Zeros written at a time.
 const ZEROS: usize = 1 << 20;
 /// Length of a segment's header.

@@ -183,21 +183,25 @@ fn a_missing_segment_is_noticed() {
 }
 
 #[test]
-fn a_first_page_that_a_power_cut_kept_from_the_disk_is_a_torn_tail() {
+fn a_start_of_the_first_group_that_a_power_cut_kept_from_the_disk_is_a_torn_tail() {
     let (dir, files) = written(200, 1 << 16);
     let whole = std::fs::read(&files[0]).expect("readable");
-    let mut torn = vec![0; whole.len()];
-    // The rest of a first group that has several pages.
-    torn[4096..6000].fill(7);
-    std::fs::write(&files[0], &torn).expect("writable");
-    assert_eq!(read(dir.path(), LogPosition::START).expect("nothing was durable").1, [0; 0]);
-    torn[100] = 7;
-    std::fs::write(&files[0], &torn).expect("writable");
-    assert!(read(dir.path(), LogPosition::START).is_err(), "pages are written whole");
-    let mut blank = whole;
-    blank[..4096].fill(0);
-    std::fs::write(&files[0], &blank).expect("writable");
-    assert!(read(dir.path(), LogPosition::START).is_err(), "groups that follow state that it was durable");
+    // The rest of a first group that has several pages, and of one on a file system of smaller blocks.
+    for kept in [4096..6000, 1024..6000, 512..1024] {
+        let mut torn = vec![0; whole.len()];
+        torn[kept].fill(7);
+        std::fs::write(&files[0], &torn).expect("writable");
+        assert_eq!(read(dir.path(), LogPosition::START).expect("nothing was durable").1, [0; 0]);
+        torn[100] = 7;
+        std::fs::write(&files[0], &torn).expect("writable");
+        assert!(read(dir.path(), LogPosition::START).is_err(), "sectors are written whole");
+    }
+    for blank in [512, 4096] {
+        let mut bytes = whole.clone();
+        bytes[..blank].fill(0);
+        std::fs::write(&files[0], &bytes).expect("writable");
+        assert!(read(dir.path(), LogPosition::START).is_err(), "groups that follow state that it was durable");
+    }
 }
 
 #[test]

@@ -251,4 +251,65 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
         }
     }
+
+    /// `WEIR_TEXTS=n` makes up so many.
+    #[test]
+    fn no_text_made_up_at_random_is_more_than_refused() {
+        const VALUES: [&str; 28] = [
+            "1s",
+            "1ms",
+            "-1s",
+            "0",
+            "1",
+            "-1",
+            "18446744073709551616",
+            "1e308",
+            "NaN",
+            "inf",
+            "true",
+            "256MiB",
+            "9EiB",
+            "1:2:3",
+            "[",
+            "]",
+            "\"",
+            "'",
+            "\\",
+            "\n",
+            "=",
+            "#",
+            "é",
+            "\u{0}",
+            "s3://a/b",
+            "/",
+            "interval:1s",
+            "99999999999999999999d",
+        ];
+        let texts = std::env::var("WEIR_TEXTS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+        let (mut random, mut taken) = (fastrand::Rng::with_seed(3), 0);
+        for _ in 0..texts {
+            let mut value =
+                || (0..random.usize(1..3)).map(|_| VALUES[random.usize(..VALUES.len())]).collect::<String>();
+            let (first, second, third) = (value(), value(), value());
+            let key = |n: usize| &KEYS[n % KEYS.len()];
+            let (file, flag, variable) =
+                (key(random.usize(..)), key(random.usize(..)), key(random.usize(..)).variable());
+            let quote = ["", "\"", "'"][random.usize(..3)];
+            let file = format!("{} = {quote}{first}{quote}{}", file.name, if random.bool() { "\nx" } else { "" });
+            let flags: &[_] = if random.bool() { &[(flag.name, second.as_str())] } else { &[] };
+            let environment: &[_] = if random.bool() { &[(variable.as_str(), third.as_str())] } else { &[] };
+            match sources(flags, environment, &file).merge() {
+                Ok(merged) => {
+                    taken += 1;
+                    // What was taken can be shown, and is taken again.
+                    for key in KEYS.iter().filter(|key| merged.origin(key) != Origin::Default) {
+                        let shown = key.show(&merged.settings);
+                        sources(&[(key.name, &shown)], &[], "").merge().unwrap_or_else(|e| panic!("{shown:?}: {e}"));
+                    }
+                }
+                Err(error) => assert!(error.to_string().len() < 1_000, "{error}"),
+            }
+        }
+        assert!(taken > texts / 100, "nothing that is written gets anywhere");
+    }
 }

@@ -177,3 +177,105 @@ fn every_text_is_answered() {
         let _ = check(&text);
     }
 }
+
+/// Pieces of statements, whole and broken.
+const PIECES: [&str; 64] = [
+    "SELECT",
+    "*",
+    "FROM",
+    "readings",
+    "unified_metrics",
+    "WHERE",
+    "GROUP BY",
+    "ORDER BY",
+    "LIMIT",
+    "1",
+    "0x",
+    "1e400",
+    "'a'",
+    "'",
+    "\"",
+    "(",
+    ")",
+    "((((",
+    "))))",
+    ",",
+    ";",
+    "--",
+    "/*",
+    "*/",
+    "$1",
+    "$$",
+    "?",
+    ":a",
+    "@",
+    "{",
+    "}",
+    "[",
+    "]",
+    "::int",
+    "AS",
+    "x",
+    "JOIN",
+    "ON",
+    "a = b",
+    "UNION ALL",
+    "WITH RECURSIVE x AS",
+    "CASE WHEN",
+    "THEN",
+    "ELSE",
+    "END",
+    "INTERVAL '1 day'",
+    "CUBE",
+    "OVER",
+    "PARTITION BY",
+    "ROWS BETWEEN",
+    "UNBOUNDED PRECEDING",
+    "count(*)",
+    "avg(value)",
+    "median",
+    "NOT",
+    "-",
+    "EXISTS",
+    "IN",
+    "LIKE",
+    "EXPLAIN",
+    "COPY",
+    "é",
+    "\u{0}",
+    "LATERAL",
+];
+
+/// `WEIR_TEXTS=n` makes up so many.
+#[test]
+fn no_text_made_up_at_random_crashes_or_takes_long() {
+    let texts = std::env::var("WEIR_TEXTS").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let check_all = move || {
+        let (mut random, mut let_through) = (fastrand::Rng::with_seed(9), 0);
+        for _ in 0..texts {
+            // Words in any order are hardly ever SQL: half of the texts are a good statement, broken somewhere.
+            let mut text = "SELECT device_id, avg(value) FROM readings r JOIN jobs j ON r.metric = j.kind \
+                            WHERE value > 1 AND metric IN (SELECT metric FROM readings) GROUP BY device_id LIMIT 9"
+                .split(' ')
+                .map(str::to_owned)
+                .collect::<Vec<_>>();
+            if random.bool() {
+                text.clear();
+            }
+            for _ in 0..random.usize(1..20) {
+                let piece = PIECES[random.usize(..PIECES.len())].to_owned();
+                match random.usize(..=text.len()) {
+                    at if at < text.len() && random.bool() => text[at] = piece,
+                    at => text.insert(at, if random.u8(..16) == 0 { piece.repeat(200) } else { piece }),
+                }
+            }
+            let text = text.join(if random.u8(..4) == 0 { "" } else { " " });
+            let started = Instant::now();
+            let_through += usize::from(check(&text).is_ok());
+            assert!(started.elapsed() < Duration::from_secs(1), "{text}: took {:?}", started.elapsed());
+        }
+        let_through
+    };
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(check_all).expect("a thread starts");
+    assert!(thread.join().expect("nothing crashes") > texts / 1000, "nothing that is checked gets anywhere");
+}
