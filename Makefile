@@ -68,6 +68,7 @@ soak:
 	WEIR_POWER_STATES=$${WEIR_POWER_STATES:-10000} $(CARGO) test --workspace --locked --test blocks -- --nocapture
 	WEIR_SWEEP=$${WEIR_SWEEP:-all} $(CARGO) test --workspace --locked --test sweep -- --nocapture
 	WEIR_FLIPS=$${WEIR_FLIPS:-1000000} $(CARGO) test --workspace --locked --test corruption -- --nocapture
+	WEIR_TEXTS=$${WEIR_TEXTS:-10000000} $(CARGO) test --workspace --locked --lib -- made_up_at_random
 	WEIR_STORM_SECONDS=$${WEIR_STORM_SECONDS:-600} WEIR_DUELS=$${WEIR_DUELS:-100} $(CARGO) test --workspace --locked --test s3 -- --nocapture
 
 # Decoders, frames, selectors and texts against inputs that cargo-fuzz makes up. FUZZ_RUNS of each.
