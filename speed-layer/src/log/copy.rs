@@ -68,20 +68,31 @@ fn open_all(from: &Path) -> Result<Vec<(PathBuf, File)>> {
     Ok(opened)
 }
 
-fn header_of(path: &Path, mut file: &File) -> Result<Option<SegmentHeader>> {
-    let mut bytes = Vec::new();
-    let read = std::io::Seek::rewind(&mut file).and_then(|()| file.take(SEGMENT_HEADER).read_to_end(&mut bytes));
-    read.map_err(|e| Error::io(format!("can't read {}", path.display()), e))?;
-    SegmentHeader::decode(&bytes).map_err(|reason| corrupt(path, 0, reason))
+/// The header of a segment, and its first bytes, of which there are `most` at most. Half a header is read where it is just
+/// being written: then it is read again.
+fn read_header(path: &Path, mut file: &File, most: u64) -> Result<(Option<SegmentHeader>, Vec<u8>)> {
+    let mut tries = 0;
+    loop {
+        let mut bytes = Vec::new();
+        let read = std::io::Seek::rewind(&mut file).and_then(|()| file.take(most).read_to_end(&mut bytes));
+        read.map_err(|e| Error::io(format!("can't read {}", path.display()), e))?;
+        tries += 1;
+        match SegmentHeader::decode(&bytes) {
+            Ok(header) => return Ok((header, bytes)),
+            Err(_) if tries < TRIES => std::thread::yield_now(),
+            Err(reason) => return Err(corrupt(path, 0, reason)),
+        }
+    }
+}
+
+fn header_of(path: &Path, file: &File) -> Result<Option<SegmentHeader>> {
+    read_header(path, file, SEGMENT_HEADER).map(|(header, _)| header)
 }
 
 /// A segment, up to which offset its groups are whole, and the position after the last; `None` of one that was never used.
-fn read_whole(path: &Path, mut file: &File) -> Result<Option<(Segment, u64, LogPosition)>> {
+fn read_whole(path: &Path, file: &File) -> Result<Option<(Segment, u64, LogPosition)>> {
     for tries in 1.. {
-        let mut bytes = Vec::new();
-        let read = std::io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut bytes));
-        read.map_err(|e| Error::io(format!("can't read {}", path.display()), e))?;
-        let header = SegmentHeader::decode(&bytes).map_err(|reason| corrupt(path, 0, reason))?;
+        let (header, bytes) = read_header(path, file, u64::MAX)?;
         let Some(header) = header else { return Ok(None) };
         let segment = Segment { path: path.to_owned(), header, bytes };
         let (mut end, mut next) = (SEGMENT_HEADER, header.first);
