@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemas::LogPosition;
 
@@ -19,6 +20,8 @@ use crate::error::{Error, Result};
 
 /// A segment that looks damaged while it is being written is read again so often.
 const TRIES: usize = 5;
+/// So long after half a header was read it is read again.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,7 +82,8 @@ fn read_header(path: &Path, mut file: &File, most: u64) -> Result<(Option<Segmen
         tries += 1;
         match SegmentHeader::decode(&bytes) {
             Ok(header) => return Ok((header, bytes)),
-            Err(_) if tries < TRIES => std::thread::yield_now(),
+            // Whoever writes it may be waiting for a processor.
+            Err(_) if tries < TRIES => std::thread::sleep(PAUSE),
             Err(reason) => return Err(corrupt(path, 0, reason)),
         }
     }

@@ -10,7 +10,8 @@ use super::{Error, Settings};
 const OTHER_VARIABLES: [&str; 7] =
     ["WEIR_CA", "WEIR_CLIENT_CERT", "WEIR_CLIENT_KEY", "WEIR_CONFIG", "WEIR_LOG", "WEIR_TOKEN", "WEIR_URL"];
 /// Variables of the project's own tests start like this; they reach the programs that the tests start.
-const TEST_VARIABLES: [&str; 5] = ["WEIR_LAW_", "WEIR_KILL_", "WEIR_POWER_", "WEIR_SWEEP", "WEIR_FLIPS"];
+const TEST_VARIABLES: [&str; 8] =
+    ["WEIR_LAW_", "WEIR_KILL_", "WEIR_POWER_", "WEIR_SWEEP", "WEIR_FLIPS", "WEIR_STORM_", "WEIR_DUELS", "WEIR_TEXTS"];
 /// The file that is read where no other is named, if it exists.
 const DEFAULT_FILE: &str = "weir.toml";
 
