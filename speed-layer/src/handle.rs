@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::flush::HistorySink;
 use crate::ledger::Ledger;
 use crate::log::{Append, Frame, LogHandle, LogSettings, Replayed, Sink, replay, spawn};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reason};
 use crate::registry::Registry;
 use crate::room::Room;
 use crate::settings::Settings;
@@ -104,6 +104,9 @@ pub struct Status {
     pub watermark: Option<schemas::EventTime>,
 }
 
+/// What is said where a panic, which is a bug, happened amid a change.
+const HALF_CHANGED: &str = "no panic has left the readings in memory half changed; a restart reads them from the log";
+
 #[derive(Debug)]
 struct Shared {
     // One lock guards the whole state: a snapshot must see epochs, version and position of one moment (SNAP-1).
@@ -114,12 +117,16 @@ struct Shared {
 }
 
 impl Shared {
+    /// # Panics
+    /// A panic has left the state half changed: nothing is answered from it.
     fn read(&self) -> RwLockReadGuard<'_, SpeedState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read().expect(HALF_CHANGED)
     }
 
+    /// # Panics
+    /// As [`Self::read`].
     fn write(&self) -> RwLockWriteGuard<'_, SpeedState> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write().expect(HALF_CHANGED)
     }
 
     /// The state with every durable reading counted.
@@ -143,8 +150,10 @@ impl Shared {
         // Before anything is made of them, and before others have to wait.
         let tally = frames.iter().map(|frame| Tally::of_batch(&frame.batch, frame.arrival)).sum();
         let (quarantined, folded) = self.write().take(first, frames, tally);
-        self.metrics.readings.inc_by(quarantined);
-        self.metrics.quarantined.inc_by(quarantined);
+        self.metrics.readings.inc_by(quarantined.total());
+        for (reason, readings) in [("future", quarantined.future), ("past", quarantined.past)] {
+            self.metrics.quarantined.get_or_create(&Reason { reason }).inc_by(readings);
+        }
         self.tell(&folded);
     }
 
@@ -456,6 +465,7 @@ fn state_settings(settings: &Settings) -> StateSettings {
     StateSettings {
         base: settings.base,
         max_future_skew: settings.max_future_skew,
+        max_past_skew: settings.max_past_skew,
         seal_age: settings.seal_age,
         seal_bytes: settings.seal_bytes,
         hot_retention: settings.hot_retention,
@@ -511,3 +521,6 @@ fn create_private_dir(dir: &std::path::Path) -> Result<()> {
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.map_err(|e| Error::io(format!("can't create {}", dir.display()), e))
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ pub struct Metrics {
     /// Readings of which memory can't tell whether they are new.
     pub doubtful: Counter,
     /// Readings too far in the future.
-    pub quarantined: Counter,
+    pub quarantined: Family<Reason, Counter>,
     /// Frames appended to the log.
     pub frames: Counter,
     /// Seconds per sync of the log.
@@ -116,7 +116,7 @@ impl Metrics {
             repeated: Counter::default(),
             corrected: Counter::default(),
             doubtful: Counter::default(),
-            quarantined: Counter::default(),
+            quarantined: Family::default(),
             frames: Counter::default(),
             sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             log_failures: Counter::default(),
@@ -145,7 +145,11 @@ impl Metrics {
             "Late readings of which memory can't tell whether they are new",
             metrics.doubtful.clone(),
         );
-        speed.register("readings_quarantined", "Readings too far in the future", metrics.quarantined.clone());
+        speed.register(
+            "readings_quarantined",
+            "Readings too far from the clock, by reason",
+            metrics.quarantined.clone(),
+        );
         speed.register("log_frames", "Frames appended to the log", metrics.frames.clone());
         speed.register("log_sync_seconds", "Time of a log sync", metrics.sync_seconds.clone());
         speed.register("log_failures", "Failed writes or syncs of the log", metrics.log_failures.clone());

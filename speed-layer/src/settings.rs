@@ -22,6 +22,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Readings further ahead of the clock than this are quarantined.
     pub max_future_skew: Duration,
+    /// Readings further behind the clock than this are quarantined; zero: none is too old.
+    pub max_past_skew: Duration,
     /// An open epoch is sealed at this age.
     pub seal_age: Duration,
     /// An open epoch is sealed when its readings take this many bytes.
@@ -46,6 +48,7 @@ impl Default for Settings {
             base: Resolution::DEFAULT_BASE,
             durability: Durability::Sync,
             max_future_skew: Duration::from_secs(600),
+            max_past_skew: Duration::ZERO,
             seal_age: Duration::from_secs(300),
             seal_bytes: 96 << 20,
             hot_retention: Duration::from_secs(300),

@@ -172,6 +172,94 @@ fn far_futures_are_quarantined_and_distant_pasts_count() {
     assert_eq!(rows, serde_json::json!([{"metric_value": 3.0}]));
 }
 
+/// Instants as far from each other as can be said, two of them in each order, in one request and in two.
+#[test]
+fn extreme_times_and_values_count_in_any_order() {
+    let dir = scratch();
+    let flags = ["--max-future-skew", "100000d", "--seal-age", "1h"];
+    let server = Server::start(dir.path(), &flags).expect("starts");
+    let times = [i64::MIN, i64::MIN + 1, -9_000_000_000_000_000_000, -1, 0, 1_700_000_000_000_000_000, i64::MAX - 1];
+    let values = ["1.7e308", "-1.7e308", "5e-324", "-0.0"];
+    let line = |device: &str, i: usize| format!("ends,device_id={device} value={} {}\n", values[i % 4], times[i]);
+    let pairs = (0..times.len()).flat_map(|i| (0..times.len()).map(move |j| (i, j))).filter(|(i, j)| i != j);
+    let (mut bodies, mut readings) = ([String::new(), String::new(), String::new()], 0);
+    for (i, j) in pairs {
+        bodies[0] += &line(&format!("a{i}_{j}"), i);
+        bodies[1] += &line(&format!("a{i}_{j}"), j);
+        bodies[2] += &line(&format!("b{i}_{j}"), i);
+        bodies[2] += &line(&format!("b{i}_{j}"), j);
+        readings += 4;
+    }
+    bodies[2] += &format!("ends,device_id=c value=1 {}\n", i64::MAX);
+    let client = reqwest::blocking::Client::new();
+    for body in bodies {
+        let answer = client.post(format!("{}{V2}", server.url)).body(body).send().expect("an answer");
+        assert_eq!(answer.status().as_u16(), 204);
+    }
+    let metrics = reqwest::blocking::get(format!("{}/metrics", server.url)).and_then(|r| r.text()).expect("metrics");
+    assert!(metrics.contains("readings_quarantined_total{reason=\"future\"} 1\n"), "the very last instant: {metrics}");
+    look_at_extremes(&server, readings);
+    let job = client.post(format!("{}/v1/jobs", server.url)).json(&serde_json::json!({"kind": "recompute"})).send();
+    let job: Value = job.and_then(|answer| answer.error_for_status()?.json()).expect("queued");
+    let mut state = Value::Null;
+    while !["succeeded", "failed"].iter().any(|end| state == *end) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        let answer = reqwest::blocking::get(format!("{}/v1/jobs/{}", server.url, job["id"]));
+        state = answer.and_then(|answer| answer.json::<Value>()).expect("an answer")["state"].clone();
+    }
+    assert_eq!(state, "succeeded", "{job}");
+    look_at_extremes(&server, readings);
+    server.kill().expect("killed");
+    let server = Server::start(dir.path(), &flags).expect("starts again");
+    look_at_extremes(&server, readings);
+    let (code, log) = server.stop_and_tell().expect("stops");
+    assert!(code == Some(0) && !log.contains("panicked"), "{log}");
+}
+
+fn look_at_extremes(server: &Server, readings: i64) {
+    let count = |statement: &str| sql(server, statement)[0]["n"].clone();
+    assert_eq!(count("SELECT count(*) AS n FROM readings"), readings);
+    assert_eq!(count("SELECT count(*) AS n FROM realtime_metrics WHERE metric_key LIKE 'ends%'"), readings / 2);
+    assert!(count("SELECT count(*) AS n FROM unified_metrics").as_i64().is_some_and(|n| n > 0));
+    let aggregates = "agg=count,sum,avg,min,max,first,last,stddev,p95";
+    for range in
+        ["from=0&to=now&step=1d", "from=-9223372036854775808&to=9223372036854775807&step=40000d", "from=now-1h&step=1m"]
+    {
+        for by in ["", "&by="] {
+            let path = format!("/v1/query?match=ends&{range}&{aggregates}{by}");
+            let answer = reqwest::blocking::get(format!("{}{path}", server.url)).expect("an answer");
+            let (status, text) = (answer.status().as_u16(), answer.text().expect("text"));
+            assert!(status < 500, "{path}: {status} {text}");
+            assert!(status != 200 || serde_json::from_str::<Value>(&text).is_ok(), "{path}: {text}");
+        }
+    }
+    for path in ["/v1/realtime", "/v1/status", "/v1/calibration", "/metrics"] {
+        let answer = reqwest::blocking::get(format!("{}{path}", server.url)).expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+    }
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}
+
+#[test]
+fn what_is_too_old_is_quarantined_where_that_is_asked_for() {
+    let dir = scratch();
+    let server = Server::start(dir.path(), &["--max-past-skew", "1d"]).expect("starts");
+    let client = reqwest::blocking::Client::new();
+    let body = "ends,device_id=d value=1 9000000000000000000\nends,device_id=d value=2 -9000000000000000000\nends,device_id=d value=3";
+    let answer = client.post(format!("{}{V2}", server.url)).body(body).send().expect("an answer");
+    assert_eq!(answer.status().as_u16(), 204);
+    assert_eq!(sql(&server, "SELECT value FROM readings"), serde_json::json!([{"value": 3.0}]));
+    let rows = sql(&server, "SELECT value, reason FROM quarantine ORDER BY value");
+    let expected =
+        [("future", 1.0), ("past", 2.0)].map(|(reason, value)| serde_json::json!({"value": value, "reason": reason}));
+    assert_eq!(rows, serde_json::json!(expected));
+    let metrics = client.get(format!("{}/metrics", server.url)).send().and_then(|r| r.text()).expect("metrics");
+    for reason in ["future", "past"] {
+        let line = format!("weir_speed_readings_quarantined_total{{reason=\"{reason}\"}} 1");
+        assert!(metrics.lines().any(|l| l == line), "{line}");
+    }
+}
+
 fn sql(server: &Server, statement: &str) -> Value {
     let request = reqwest::blocking::Client::new().post(format!("{}/v1/sql", server.url));
     let answer = request.json(&serde_json::json!({"sql": statement})).send().expect("an answer");

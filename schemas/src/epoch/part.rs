@@ -186,7 +186,9 @@ impl SeriesEpoch {
     /// The start of the bucket that holds `time`: mostly the last one, which needs no division.
     fn bucket(&self, time: i64, base: Resolution) -> i64 {
         match self.cells.last() {
-            Some(cell) if cell.bucket <= time && time - cell.bucket < base.nanos() => cell.bucket,
+            Some(cell) if cell.bucket <= time && time.abs_diff(cell.bucket) < base.nanos().unsigned_abs() => {
+                cell.bucket
+            }
             _ => base.floor(EventTime(time)).0,
         }
     }

@@ -40,6 +40,8 @@ const PARALLEL_READINGS: usize = 16_384;
 pub(crate) struct StateSettings {
     pub(crate) base: Resolution,
     pub(crate) max_future_skew: Duration,
+    /// Zero: no reading is too old.
+    pub(crate) max_past_skew: Duration,
     pub(crate) seal_age: Duration,
     pub(crate) seal_bytes: u64,
     pub(crate) hot_retention: Duration,
@@ -109,18 +111,57 @@ impl OpenEpoch {
         }
     }
 
-    /// Sets the readings of frame `number` aside that lie beyond `limit`; returns how many.
-    fn quarantine(&mut self, number: u32, limit: i64, batch: &Batch) -> u64 {
-        let before = self.quarantine.len();
-        if batch.times.iter().all(|time| *time <= limit) {
-            return 0;
+    /// Sets the readings of frame `number` aside that lie outside of `window`; returns how many.
+    fn quarantine(&mut self, number: u32, window: Window, batch: &Batch) -> SetAside {
+        let mut aside = SetAside::default();
+        if batch.times.iter().all(|time| window.contains(*time)) {
+            return aside;
         }
-        for (i, time) in batch.times.iter().copied().enumerate().filter(|(_, time)| *time > limit) {
+        for (i, time) in batch.times.iter().copied().enumerate().filter(|(_, time)| !window.contains(*time)) {
             let (series, value) = (batch.series[i], batch.values[i]);
             self.quarantine.push(Quarantined { series, time, value, frame: number });
             self.named.insert(series);
+            *if time > window.latest { &mut aside.future } else { &mut aside.past } += 1;
         }
-        (self.quarantine.len() - before) as u64
+        aside
+    }
+}
+
+/// The event times that count in a frame.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    earliest: i64,
+    latest: i64,
+}
+
+impl Window {
+    /// Of a frame that arrived now: what says it is much older or newer than that is not believed.
+    fn around(arrival: ArrivalTime, settings: &StateSettings) -> Self {
+        let past = settings.max_past_skew;
+        let earliest = if past.is_zero() { i64::MIN } else { arrival.0.saturating_sub(nanos(past)) };
+        // No range of time holds the very last instant.
+        Self { earliest, latest: arrival.0.saturating_add(nanos(settings.max_future_skew)).min(i64::MAX - 1) }
+    }
+
+    fn contains(self, time: i64) -> bool {
+        self.earliest <= time && time <= self.latest
+    }
+}
+
+/// Readings that were quarantined, by why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SetAside {
+    pub(crate) future: u64,
+    pub(crate) past: u64,
+}
+
+impl SetAside {
+    pub(crate) fn total(self) -> u64 {
+        self.future + self.past
+    }
+
+    fn add(&mut self, other: Self) {
+        *self = Self { future: self.future + other.future, past: self.past + other.past };
     }
 }
 
@@ -129,8 +170,7 @@ impl OpenEpoch {
 struct Waiting {
     /// Counted from the open epoch's first.
     number: u32,
-    /// The latest event time that counts.
-    limit: i64,
+    window: Window,
     batch: Batch,
 }
 
@@ -144,10 +184,10 @@ struct WaitingFrames {
 impl WaitingFrames {
     /// Puts the readings into the empty queues of their shards, in order of arrival.
     fn queue(&self, routes: &Routes, queues: &mut [Vec<Incoming>]) {
-        for Waiting { number, limit, batch } in &self.frames {
+        for Waiting { number, window, batch } in &self.frames {
             for (i, id) in batch.series.iter().enumerate() {
                 let (time, value) = (batch.times[i], batch.values[i]);
-                if time <= *limit {
+                if window.contains(time) {
                     let Route { shard, slot } = routes.find(*id).expect("REG-1: frames define their series");
                     queues[usize::from(shard)].push(Incoming { slot, frame: *number, time, value });
                 }
@@ -249,17 +289,18 @@ impl SpeedState {
     /// Takes the frames `first..`, which follow the last position and hold so many readings; returns how many of these
     /// were quarantined. The others wait until somebody asks or there are many: folding many at once touches each series
     /// once.
-    pub(crate) fn take(&mut self, first: LogPosition, frames: Vec<Frame>, tally: Tally) -> (u64, Folded) {
+    pub(crate) fn take(&mut self, first: LogPosition, frames: Vec<Frame>, tally: Tally) -> (SetAside, Folded) {
         assert_eq!(first, self.position.next(), "frames are applied in the order of the log");
         self.position = LogPosition(first.0 + frames.len() as u64 - 1);
         self.logged = self.logged.plus(tally);
         self.open.tally = self.open.tally.plus(tally);
-        let quarantined = frames.into_iter().map(|frame| self.take_one(frame)).sum();
+        let mut quarantined = SetAside::default();
+        frames.into_iter().for_each(|frame| quarantined.add(self.take_one(frame)));
         let full = self.waiting.readings >= FOLD_READINGS;
         (quarantined, if full { self.fold() } else { Folded::default() })
     }
 
-    fn take_one(&mut self, frame: Frame) -> u64 {
+    fn take_one(&mut self, frame: Frame) -> SetAside {
         for (id, key) in &frame.batch.definitions {
             self.route(*id, key);
             self.open.named.insert(*id);
@@ -268,10 +309,10 @@ impl SpeedState {
         self.open.arrivals.push(frame.arrival);
         self.last_arrival = self.last_arrival.max(Some(frame.arrival));
         self.open.opened_at.get_or_insert(frame.arrival);
-        let limit = frame.arrival.0.saturating_add(nanos(self.settings.max_future_skew));
-        let quarantined = self.open.quarantine(number, limit, &frame.batch);
+        let window = Window::around(frame.arrival, &self.settings);
+        let quarantined = self.open.quarantine(number, window, &frame.batch);
         self.waiting.readings += frame.batch.len();
-        self.waiting.frames.push(Waiting { number, limit, batch: frame.batch });
+        self.waiting.frames.push(Waiting { number, window, batch: frame.batch });
         quarantined
     }
 

@@ -152,6 +152,13 @@ pub const KEYS: &[Key] = &[
         get: |s| show_duration(s.engine.speed.max_future_skew),
     },
     Key {
+        name: "max_past_skew",
+        value: "DURATION",
+        about: "Readings further behind the clock than this are quarantined; 0 for none",
+        set: |s, text| duration_or_zero(text).map(|v| s.engine.speed.max_past_skew = v),
+        get: |s| show_duration(s.engine.speed.max_past_skew),
+    },
+    Key {
         name: "seal_age",
         value: "DURATION",
         about: "An open epoch is sealed at this age",

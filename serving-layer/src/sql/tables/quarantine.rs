@@ -1,4 +1,4 @@
-//! `quarantine`: readings that claim to be from too far in the future. They count nowhere.
+//! `quarantine`: readings that claim to be from too far in the future or the past. They count nowhere.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use datafusion::error::Result as DfResult;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use schemas::epoch::{Epoch, Quarantined, Snapshot};
-use schemas::history::StoredReading;
+use schemas::history::{ReadingColumns, StoredReading};
 use schemas::view::{FileRef, ObjectRef};
 use schemas::{LogPosition, SeriesId};
 
@@ -20,8 +20,10 @@ use super::readings::{self, Names, named, scanned};
 use super::source::{Ask, Part, Source, table as table_of};
 use crate::error::Result;
 
-/// Why a reading is quarantined: there is one reason so far.
-const REASON: &str = "future";
+/// Why a reading is quarantined: it says it happened after it came, or long before.
+fn reason(event: i64, arrival: i64) -> &'static str {
+    if event > arrival { "future" } else { "past" }
+}
 
 /// The table.
 pub(super) fn table(statement: Arc<Statement>) -> Arc<dyn TableProvider> {
@@ -92,7 +94,8 @@ impl Reader {
         let all: Vec<usize> = (0..plain.fields().len()).collect();
         let named = named(&self.names, scanned, &all, &plain)?;
         let mut arrays = named.columns().to_vec();
-        arrays.push(texts(std::iter::repeat_n(Some(REASON), named.num_rows())));
+        let readings = ReadingColumns::of(scanned)?;
+        arrays.push(texts(readings.times.iter().zip(readings.arrivals).map(|(event, at)| Some(reason(*event, *at)))));
         columns::batch(&self.schema, arrays, named.num_rows())
     }
 }

@@ -8,6 +8,7 @@ fn empty() -> SpeedState {
     let settings = StateSettings {
         base: Resolution::DEFAULT_BASE,
         max_future_skew: Duration::from_secs(600),
+        max_past_skew: Duration::ZERO,
         seal_age: Duration::from_secs(300),
         seal_bytes: READINGS * (READING_BYTES + CELL_BYTES / 2),
         hot_retention: Duration::ZERO,
@@ -32,6 +33,25 @@ fn state(step: i64) -> SpeedState {
     let mut state = empty();
     count(&mut state, (0..READINGS as i64).map(|i| (i * step, 1.0)));
     state
+}
+
+/// Only what is neither too new nor too old counts, and each side has its number.
+#[test]
+fn readings_count_within_their_window() {
+    let hour = 3_600 * SECOND;
+    let arrival = ArrivalTime(10 * hour);
+    let ten_minutes = 600 * SECOND;
+    let times = [i64::MIN, 8 * hour - 1, 8 * hour, 10 * hour, 10 * hour + ten_minutes, 10 * hour + ten_minutes + 1];
+    for (past, expected) in [(Duration::ZERO, (5, 1, 0)), (Duration::from_secs(7_200), (3, 1, 2))] {
+        let mut state = empty();
+        state.settings.max_past_skew = past;
+        let (id, key) = (SeriesId::new(0, 0), SeriesKey::new("t", &[]).expect("valid"));
+        let (series, values) = (vec![id; times.len()], vec![1.0; times.len()]);
+        let batch = Batch { definitions: vec![(id, key)], series, values, times: times.to_vec() };
+        let tally = Tally::of_batch(&batch, arrival);
+        let (aside, _) = state.take(state.position.next(), vec![Frame { arrival, batch }], tally);
+        assert_eq!((state.fold().readings, aside.future, aside.past), expected, "{past:?}");
+    }
 }
 
 /// What was counted before is what arrived last, in whichever sealed epoch.
