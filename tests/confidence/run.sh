@@ -1,9 +1,12 @@
 #!/bin/sh
-# Scores confidence on the shared data sets: run.sh WEIR DATA OUT PLOTS. Tables go to OUT, diagrams to PLOTS.
+# Scores confidence on the shared data sets and on other laws of lateness: run.sh WEIR DATA OUT PLOTS. Tables go to OUT,
+# diagrams of the shared data sets to PLOTS.
 set -eu
 weir=$1 data=$2 out=$3 plots=$4
 mkdir -p "$out" "$plots"
-python3 "$(dirname "$0")/convert.py" "$data" "$out"
+here=$(dirname "$0")
+python3 "$here/convert.py" "$data" "$out"
+python3 "$here/laws.py" "$out"
 backtest() {
     name=$1 resolution=$2
     for kind in single group; do
@@ -15,9 +18,13 @@ backtest() {
         echo "== $name $resolution $kind"
         sed -n '/^agg .* age  *n /,$p' "$out/$name-$kind.txt" | grep -E '^(agg| *[a-z0-9]+ +all )' | uniq
     done
-    cp "$out/$name-single.svg" "$plots/confidence-$name.svg"
 }
-backtest umts 10s
-backtest helium 10m
-backtest quakes 1h
-backtest hospital 1d
+for set in "umts 10s" "helium 10m" "quakes 1h" "hospital 1d"; do
+    # shellcheck disable=SC2086
+    backtest $set
+    cp "$out/${set% *}-single.svg" "$plots/confidence-${set% *}.svg"
+done
+for law in lognormal gateways outages uploads events slower pauses corrections; do
+    backtest "$law" 1m
+done
+backtest nightly 1h

@@ -171,7 +171,7 @@ async fn it_learns_remembers_and_knows_what_it_can_not_know() {
     let stopped = [("match", "load{device_id=\"d0\"}"), ("from", "now-5m"), ("step", "10s"), ("agg", "count")];
     let answer = ask(&engine.serving, &stopped).await;
     let last = answer.series[0].points.last().expect("it was there");
-    assert!(last.confidence.expect("asked for").completeness > 0.9, "{last:?}");
+    assert!(last.confidence.expect("asked for").completeness > 0.85, "{last:?}");
 
     let before = engine.serving.calibration.learned().calibration().len();
     engine.close().await.expect("closes");

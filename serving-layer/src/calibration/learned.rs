@@ -12,7 +12,7 @@ use crate::confidence::{Ask, ClassId, Learner, ScoreRow, Scores, Settings, Sourc
 /// The probability with which intervals are to hold, by which they are judged.
 pub const LEVEL: f64 = 0.95;
 /// The form in which it is kept; another is forgotten.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// Metrics that are remembered; of more, those that are not watched now go first.
 const CLASSES: usize = 64;
 /// Strata that are remembered: each metric at each width, single series and groups.

@@ -4,7 +4,7 @@
 //! the two whose envelope is shown. Does not own the drift (`ladder`), nor the pools of final errors (`pool`).
 
 use super::shape::Features;
-use super::table::Table;
+use super::table::{SlotId, Table};
 use schemas::partial::Aggregate;
 
 /// How many readings a cell may end with, by its forecasts' drift.
@@ -23,14 +23,20 @@ fn deviations(level: f64) -> f64 {
 impl Drift {
     /// Of a cell that misses `missing` readings in expectation; `None` where labels are fast or steps are few.
     ///
-    /// The number ends lognormal around the forecast, with the variance of a Poisson number on top.
-    pub(crate) fn of(table: &Table, features: &Features, missing: f64, level: f64) -> Option<Self> {
+    /// The number ends lognormal around the forecast, with the variance of a Poisson number on top, as far as that has
+    /// held at this age.
+    pub(crate) fn of(table: &Table, slot: SlotId, features: &Features, missing: f64, level: f64) -> Option<Self> {
         let drift = table.drift(features.age)?;
         let whole = features.n + missing;
-        let deviation = (drift + missing / (whole * whole).max(1.0)).sqrt().min(2.0);
+        let deviation = table.reach(slot) * (drift + missing / (whole * whole).max(1.0)).sqrt().min(2.0);
         let reach = (deviations(level) * deviation).exp();
         let (low, high) = (whole / reach, whole * reach);
         (low.is_finite() && high.is_finite()).then_some(Self { low, high })
+    }
+
+    /// Whether it holds the number that a cell ended with.
+    pub(crate) fn holds(&self, whole: f64) -> bool {
+        self.low.ceil() <= whole && whole <= self.high.floor()
     }
 
     /// Of a cell whose silent sources may hold back all that is due or nothing, with two deviations of a Poisson number.
@@ -42,10 +48,11 @@ impl Drift {
 
     /// The envelope of this interval and another.
     pub(crate) fn widen(&self, aggregate: Aggregate, features: &Features, (low, high): (f64, f64)) -> (f64, f64) {
-        let (down, up) = ((self.low - features.n).max(0.0), self.high - features.n);
+        // Whole readings: what lies between two numbers is neither.
+        let (down, up) = ((self.low - features.n).max(0.0).ceil(), (self.high - features.n).floor());
         let value = features.values[aggregate.index()];
         let (least, most) = match aggregate {
-            Aggregate::Count => (value + down.ceil(), value + up.floor()),
+            Aggregate::Count => (value + down, value + up),
             // Of values that hardly differ, the sum follows the number.
             Aggregate::Sum if features.deviation < 0.7 * features.mean.abs() => {
                 let (a, b) = (value + down * features.mean, value + up * features.mean);

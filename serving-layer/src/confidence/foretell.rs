@@ -27,11 +27,11 @@ const SCORE_MAX: f64 = 0.9999;
 /// What an answer without labels may claim at most, once a whole horizon was heard; one half before anything was.
 const SCORE_UNCALIBRATED: f64 = 0.98;
 /// A class must have been heard for so much longer than its lateness reaches before answers are called calibrated.
-const TRUST: f64 = 0.25;
+const TRUST: f64 = 1.0;
 /// Readings that may come later than anything heard, per cell and of those counted, and how soon fewer with age.
 const UNHEARD: (f64, f64, f64) = (0.7, 0.05, 4.0);
 /// The share of a group's readings that silent sources must withhold to be reckoned with.
-const WITHHELD: f64 = 0.1;
+const WITHHELD: f64 = 0.02;
 const DAY: f64 = 86_400e9;
 
 /// What was known of a cell at a checkpoint, kept by the caller until the cell is final.
@@ -99,7 +99,8 @@ impl<'a> Foreteller<'a> {
         let Experience { table, parent, .. } = self.experience;
         self.known.resize_with(SLOTS, || None);
         let slot = Situation::slot(table, features);
-        let known = *self.known[usize::from(slot)].get_or_insert_with(|| table.known(parent, slot));
+        let mut known = *self.known[usize::from(slot)].get_or_insert_with(|| table.known(parent, slot));
+        known.labelled = features.age >= self.label_age;
         let situation = Situation::at(table, features, known.correction);
         let doubt = Doubt::of(features, situation, known.calibrated, (self.group, self.label_age));
         let told = |aggregate: &Aggregate| match aggregate {
@@ -108,7 +109,7 @@ impl<'a> Foreteller<'a> {
             _ => Some(Foretold::of(features, situation, &known, &doubt, *aggregate, self.ask.level)),
         };
         Prepared {
-            by_steps: Drift::of(table, features, situation.missing, self.ask.level),
+            by_steps: Drift::of(table, slot, features, situation.missing, self.ask.level),
             completeness: completeness(features, situation, &known, table),
             wanted: wanted.iter().map(|aggregate| (*aggregate, told(aggregate))).collect(),
             situation,

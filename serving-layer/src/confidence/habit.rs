@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::{ClassId, SourceId, between, frontier};
 use super::lateness::{Curve, Lateness};
+use super::level::Level;
 use super::outlook::born;
-use super::silence::{self, Returns};
+use super::silence::{self, Ended, Returns};
 use schemas::TimeRange;
 use schemas::epoch::Tail;
 
@@ -29,6 +30,10 @@ const REFRESH: u32 = 64;
 const LABEL_SHARE: f64 = 0.0002;
 /// Forgetting of the slow means.
 const SLOW: f64 = 0.02;
+/// And of what sets a series apart.
+const SLOWER: f64 = 0.005;
+/// Readings that the belief is worth that all series are alike.
+const ALIKE: f64 = 20.0;
 
 /// What a reading that arrived was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +75,20 @@ pub(crate) struct Series {
     gap_fast: f64,
     gap_sq: f64,
     gaps: f64,
-    /// Share of readings that are newer than all before them: between two such, `1 / advancing` readings happened.
-    advancing: f64,
+    /// Slow mean of the readings that come from one advance to the next: 1 of a series in order.
+    per_advance: f64,
+    /// Readings since the latest advance, with it.
+    since_advance: f64,
     readings: f64,
+    /// The silence that ended last, until all that was held back must have come.
+    ended: Option<Ended>,
     /// Slow mean of squared steps between successive values, of the values' squared deviation, and the share of steps that are none.
     step_sq: f64,
     pub(crate) equal: f64,
     steps: f64,
+    /// Slower mean of what sets its values apart from those of other series at the same time, and readings it is of.
+    apart: f64,
+    compared: f64,
 }
 
 impl Series {
@@ -97,15 +109,14 @@ impl Series {
                 self.advances.push_back((event, r.arrival));
             }
             self.readings += 1.0;
-            let weight = SLOW.max(1.0 / self.readings);
-            self.advancing +=
-                weight * (f64::from(u8::from(event > self.newest || self.readings < 2.0)) - self.advancing);
             if self.readings < 2.0 {
-                (self.newest, self.value) = (event, r.value);
+                (self.newest, self.value, self.since_advance) = (event, r.value, 1.0);
             } else if event > self.newest {
                 self.gap(between(self.newest, event));
                 self.step(r.value - self.value);
-                (self.newest, self.value) = (event, r.value);
+                (self.newest, self.value, self.since_advance) = (event, r.value, 1.0);
+            } else {
+                self.since_advance += 1.0;
             }
         }
         self.arrival = self.arrival.max(r.arrival);
@@ -120,6 +131,7 @@ impl Series {
         self.gap += slow * (told - self.gap);
         self.gap_fast += fast * (told - self.gap_fast);
         self.gap_sq += slow * (told * told - self.gap_sq);
+        self.per_advance += slow * (self.since_advance - self.per_advance);
     }
 
     fn step(&mut self, step: f64) {
@@ -140,7 +152,8 @@ impl Series {
         }
         let cv = self.cv_sq().max(0.01);
         let off = (self.gap_fast / self.gap).ln().abs();
-        Some(self.advancing.max(0.01) * if off > 3.0 * (0.05 * cv).sqrt() { self.gap_fast } else { self.gap })
+        let advance = if off > 3.0 * (0.05 * cv).sqrt() { self.gap_fast } else { self.gap };
+        Some(advance / self.per_advance.max(1.0))
     }
 
     /// Squared coefficient of variation of its gaps: 0 of a regular series, 1 of a Poisson process.
@@ -149,6 +162,11 @@ impl Series {
             return 1.0;
         }
         (self.gap_sq / (self.gap * self.gap) - 1.0).clamp(0.0, 100.0)
+    }
+
+    /// What usually sets its values apart from those of other series of its class at the same time, if that is known.
+    pub(crate) fn apart(&self) -> Option<f64> {
+        (self.compared > 0.0).then(|| self.apart * self.compared / (self.compared + ALIKE))
     }
 
     /// Deviation of a step between successive readings, if known.
@@ -172,6 +190,7 @@ pub(crate) struct Class {
     /// First and latest arrival.
     since: i64,
     latest: i64,
+    level: Level,
 }
 
 /// What is remembered of all series and classes.
@@ -200,19 +219,30 @@ impl Habits {
         }
     }
 
-    /// Learns from a reading that ends a long silence.
+    /// Learns from a reading that ends a long silence, or comes after all that one held back.
     fn learn_return(&mut self, r: &Arrived) {
-        let Some(series) = self.series(r.class, r.source) else { return };
-        let (stretch, event) = (between(series.newest, r.arrival), r.event.min(r.arrival));
-        let Some(gap) = series.cadence().filter(|g| stretch > 1.5 * g && event > series.newest) else { return };
-        let held = between(event, r.arrival) / stretch;
-        let regular = silence::regular(series.cv_sq());
-        let curve = self.lateness(self.classes.get(&r.class), Some(&series.lateness));
-        let silence = silence::bin(curve.heard(stretch) / gap, regular);
+        let event = r.event.min(r.arrival);
+        let Some(series) = self.series.get_mut(&(r.class, r.source)) else { return };
+        match &mut series.ended {
+            Some(ended) if event <= ended.at => {
+                ended.oldest = ended.oldest.min(event);
+                return;
+            }
+            ended => {
+                if let (Some(ended), Some(class)) = (ended.take(), self.classes.get_mut(&r.class)) {
+                    class.returns.learn(&ended);
+                }
+            }
+        }
+        let (newest, regular) = (series.newest, silence::regular(series.cv_sq()));
+        let stretch = between(newest, r.arrival);
+        let Some(gap) = series.cadence().filter(|g| stretch > 1.5 * g && event > newest) else { return };
+        let own = self.series(r.class, r.source).map(|series| &series.lateness);
+        let silence = silence::bin(self.lateness(self.classes.get(&r.class), own).heard(stretch) / gap, regular);
         if silence::long(silence)
-            && let Some(class) = self.classes.get_mut(&r.class)
+            && let Some(series) = self.series.get_mut(&(r.class, r.source))
         {
-            class.returns.learn(regular, silence, held);
+            series.ended = Some(Ended { newest, oldest: event, at: r.arrival, regular, silence });
         }
     }
 
@@ -238,6 +268,7 @@ impl Habits {
         if class.latest == 0 {
             (class.since, class.latest) = (r.arrival, r.arrival);
         }
+        let passed = between(class.latest, class.latest.max(r.arrival));
         class.latest = class.latest.max(r.arrival);
         let lateness = between(r.event, r.arrival);
         // Older than any horizon, or from before we listened: a backfill, which says nothing of how late news comes.
@@ -248,6 +279,7 @@ impl Habits {
             self.learn_return(r);
         }
         let Some(class) = self.classes.get_mut(&r.class) else { return };
+        let apart = class.level.compare(r.value, lateness, passed).filter(|_| r.kind == Arrival::New);
         let passed = self.series.get(&(r.class, r.source)).map_or(lateness, |s| s.passed(r.event, r.arrival));
         class.changes.observe(lateness, passed, CLASS_MEMORY);
         if r.kind == Arrival::New {
@@ -265,7 +297,12 @@ impl Habits {
         if !self.series.contains_key(&(r.class, r.source)) && self.series.len() >= self.series_max {
             self.forget();
         }
-        self.series.entry((r.class, r.source)).or_default().observe(r);
+        let series = self.series.entry((r.class, r.source)).or_default();
+        series.observe(r);
+        if let Some(apart) = apart {
+            series.compared += 1.0;
+            series.apart += SLOWER.max(1.0 / series.compared) * (apart - series.apart);
+        }
     }
 
     /// Forgets the quarter of the series that were silent for longest.

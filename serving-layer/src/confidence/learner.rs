@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::drift::Drift;
 use super::evidence::{AGGREGATES, Ask, ClassId, Moment, Prediction, SourceId, Stratum, between};
 use super::foretell::{Experience, Foreteller, Observation, Situation, Told};
 use super::habit::{Arrived, ClassHabit, Habits, SeriesHabit};
@@ -250,6 +251,11 @@ impl Learner {
             table.learn(Some(parent), situation.place, *aggregate, outcome);
             parent.learn(None, situation.place, *aggregate, outcome);
         }
+        let by_steps = Drift::of(&table, situation.place.slot, features, situation.missing, ask.level);
+        let total = finals[Aggregate::Count.index()];
+        if let Some(by_steps) = by_steps.filter(|_| total.is_finite()) {
+            table.reached(situation.place.slot, by_steps.holds(total), 1.0 - ask.level);
+        }
         if features.heard() >= 1.0 {
             count(&mut table, parent, features, finals, situation, stratum.group);
         } else {
@@ -276,7 +282,7 @@ fn count(
     let sum = finals[Aggregate::Sum.index()] - features.values[Aggregate::Sum.index()];
     let late_mean = sum / came;
     let shift = (came > 0.0 && late_mean.is_finite() && features.deviation > 0.0 && features.n >= 2.0).then(|| {
-        let off = ((late_mean - features.mean) / features.deviation).clamp(-5.0, 5.0);
+        let off = ((late_mean - features.mean) / features.deviation - features.lead).clamp(-5.0, 5.0);
         (off, came.min(10.0))
     });
     let ahead = features.outlook.ahead * features.rate_ratio(table.worth());

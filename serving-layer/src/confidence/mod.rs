@@ -21,6 +21,7 @@ mod habit;
 mod ladder;
 mod lateness;
 mod learner;
+mod level;
 mod mixture;
 mod outlook;
 mod pairs;

@@ -21,6 +21,8 @@ use schemas::epoch::Tail;
 const WORTH: f64 = 10.0;
 /// ... and the most, of a regular one.
 const WORTH_MAX: f64 = 60.0;
+/// Of what a silent source may hold back, the share from which on it is waited for.
+const EXPECTED: f64 = 0.1;
 
 /// Readings expected of a cell, as sums over its series: merging is addition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +57,9 @@ pub struct Outlook {
     pub(crate) unresolved: f64,
     /// Of them, those beyond the expectation of which nothing is known yet.
     pub(crate) withheld: f64,
+    /// Readings missing and seen of series whose usual level is known, and sums of these levels.
+    pub(crate) missing_level: (f64, f64),
+    pub(crate) seen_level: (f64, f64),
     /// Readings that the knowledge of the rates is worth.
     pub(crate) worth: f64,
     /// Whose outlook it is, of one member only.
@@ -86,6 +91,10 @@ impl Outlook {
         self.withheld += other.withheld;
         self.corrections += other.corrections;
         self.heard += other.heard;
+        self.missing_level.0 += other.missing_level.0;
+        self.missing_level.1 += other.missing_level.1;
+        self.seen_level.0 += other.seen_level.0;
+        self.seen_level.1 += other.seen_level.1;
         self.worth += other.worth;
         self.silence = self.silence.max(other.silence);
         self.step_sq += other.step_sq;
@@ -96,6 +105,11 @@ impl Outlook {
     /// Readings expected of the whole bucket by habit alone.
     pub(crate) fn expected(&self) -> f64 {
         self.seen + self.behind + self.due + self.future
+    }
+
+    /// Readings that are missing by expectation alone.
+    pub(crate) fn missing(&self) -> f64 {
+        self.behind + self.ahead + self.future
     }
 
     /// Of one series: how it usually speaks, and its newest end; `None` if it was never heard.
@@ -154,12 +168,14 @@ impl Outlook {
             let share = (outlook.ahead / outlook.due).clamp(0.0, 1.0);
             // All or nothing, if there is anything: `1 - share (1 - e^-due)`; of little due that is `e^-ahead`.
             outlook.none_ahead = (-share * -(-outlook.due).exp_m1()).max(-0.999_999).ln_1p();
-            if silence::unresolved(outlook.silence) {
+            let unproven = returns.unproven(regular, outlook.silence);
+            if unproven {
+                outlook.withheld = (outlook.due - outlook.ahead).max(0.0);
+            }
+            let expected = silence::long(outlook.silence) && share > EXPECTED;
+            if unproven || expected || silence::unresolved(outlook.silence) {
                 outlook.held = outlook.due * (share * (1.0 - share)).sqrt();
                 outlook.unresolved = outlook.due;
-                if returns.unproven(regular, outlook.silence) {
-                    outlook.withheld = (outlook.due - outlook.ahead).max(0.0);
-                }
             }
         }
         outlook.future = rate * between(elapsed, end) * returns.alive(regular, outlook.silence);
@@ -176,6 +192,11 @@ impl Outlook {
                 0.0
             };
         outlook.before = if first <= frontier { rate * missed(from, first) } else { rate * behind };
+        if let Some(level) = series.and_then(Series::apart) {
+            let missing = outlook.missing();
+            (outlook.missing_level, outlook.seen_level) =
+                ((missing, missing * level), (outlook.seen, outlook.seen * level));
+        }
         outlook
     }
 }

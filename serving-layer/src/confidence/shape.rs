@@ -27,6 +27,8 @@ pub(crate) struct Features {
     pub(crate) step: f64,
     /// Probability that a reading equals the one before.
     pub(crate) equal: f64,
+    /// By how many deviations the mean of the missing readings differs, as series that miss some have other levels.
+    pub(crate) lead: f64,
     /// Whether all readings counted are equal.
     pub(crate) constant: bool,
     pub(crate) outlook: Outlook,
@@ -77,7 +79,9 @@ impl Features {
             None => 0.0,
         };
         let deviation = finite(variance, 1e300).sqrt();
+        let lead = if outlook.members > 1.0 { lead(outlook, deviation) } else { 0.0 };
         Self {
+            lead,
             age,
             now,
             weekday,
@@ -132,7 +136,7 @@ impl Features {
     /// The shape of each aggregate's change, given how many readings are missing in expectation.
     pub(crate) fn shape(&self, aggregate: Aggregate, missing: f64, lesson: Lesson) -> Shape {
         let o = &self.outlook;
-        let parts = (o.behind + o.ahead + o.future).max(1e-12);
+        let parts = o.missing().max(1e-12);
         // What is missing behind the frontier and in the future comes one by one, ahead of it together.
         let alone = missing * ((o.behind + o.future) / parts).clamp(0.0, 1.0);
         let together = if o.ahead > 0.0 { missing * (o.ahead / parts).clamp(0.0, 1.0) / o.ahead } else { 0.0 };
@@ -142,14 +146,12 @@ impl Features {
         // Readings missing if any are.
         let r = if missing > 1e-6 { (missing / some.max(1e-12)).max(1.0) } else { 1.0 };
         let n = self.n.max(1.0);
+        let shift = self.lead + lesson.shift;
         let weight = (r + held) / (n + r + held);
         // Probability that the missing ones all equal those counted (Laplace's rule of succession).
         let alike = if self.constant { ((n + 1.0) / (n + 1.0 + r)).max(self.equal.powf(r.min(50.0))) } else { 0.0 };
         let same_or = |p: f64| none + some * p.clamp(0.0, 1.0);
-        let share = |x: f64| {
-            let total = (self.outlook.behind + self.outlook.ahead + self.outlook.future).max(1e-12);
-            (missing * (x / total).clamp(0.0, 1.0)).max(1e-9)
-        };
+        let share = |x: f64| (missing * (x / parts).clamp(0.0, 1.0)).max(1e-9);
         let (same, centre, scale, sign) = match aggregate {
             Aggregate::Count => (none, r, (r + lesson.phi * r * r + held * held).sqrt(), 1),
             Aggregate::Sum => {
@@ -160,12 +162,12 @@ impl Features {
                 let one_way = self.deviation < 0.7 * self.mean.abs();
                 (
                     same_or(if zero { alike } else { 0.0 }),
-                    r * (mean + lesson.shift),
+                    r * (mean + shift),
                     variance.sqrt(),
                     if one_way { sign } else { 0 },
                 )
             }
-            Aggregate::Avg => (same_or(alike), weight * lesson.shift, (weight / n).sqrt(), 0),
+            Aggregate::Avg => (same_or(alike), r / (n + r) * shift, (weight / n).sqrt(), 0),
             Aggregate::Min | Aggregate::Max => {
                 let kept = if self.constant { alike } else { n / (n + r) };
                 (same_or(kept), 0.0, 1.0, if aggregate == Aggregate::Min { -1 } else { 1 })
@@ -200,6 +202,14 @@ impl Features {
         let scale = if scale.is_finite() { scale.max(1e-12) } else { 1e150 };
         Shape { same: same.clamp(0.0, 1.0), centre: if centre.is_finite() { centre } else { 0.0 }, scale, sign }
     }
+}
+
+/// By how many deviations the missing readings of a group differ in the mean from those counted, as they are of series with
+/// other usual levels.
+fn lead(outlook: &Outlook, deviation: f64) -> f64 {
+    let ((missing, of_missing), (seen, of_seen)) = (outlook.missing_level, outlook.seen_level);
+    let off = (of_missing / missing - of_seen / seen) / deviation;
+    if off.is_finite() { off.clamp(-5.0, 5.0) } else { 0.0 }
 }
 
 /// The mean of a Poisson number with mean `m`, given that it is not zero: `m / (1 - e^-m)`.

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::age;
+use super::evidence::between;
 
 /// Lengths of silence told apart, in readings that should have arrived since the source was last heard.
 const LIMITS: [f64; 9] = [0.25, 0.75, 1.5, 3.0, 6.0, 12.0, 24.0, 100.0, 1_000.0];
@@ -47,29 +48,56 @@ pub(crate) struct Returns {
     ends: [[(f64, f64); BINS]; 2],
 }
 
+/// A silence that a reading has ended. What was held back may come in any order.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Ended {
+    /// The newest event before it, and the oldest that came with its end or after it.
+    pub(super) newest: i64,
+    pub(super) oldest: i64,
+    /// When it ended.
+    pub(super) at: i64,
+    pub(super) regular: bool,
+    pub(super) silence: usize,
+}
+
+impl Ended {
+    /// The share of the silent stretch that came after all.
+    fn held(&self) -> f64 {
+        (between(self.oldest, self.at) / between(self.newest, self.at).max(1.0)).clamp(0.0, 1.0)
+    }
+}
+
 impl Returns {
-    /// A source spoke again after a silence that reached `silence`; `share` of the stretch came with it.
+    /// A source spoke again after a silence, and all that it had held back has come.
     ///
     /// Sources that store and forward begin where they stopped (share near 1), those that were off begin with the
     /// present (near 0). Learned from the end itself, it needs no label and no bucket.
-    pub(crate) fn learn(&mut self, regular: bool, silence: usize, share: f64) {
-        for (ends, held) in self.ends[usize::from(regular)].iter_mut().take(silence + 1).skip(SILENT) {
+    pub(super) fn learn(&mut self, ended: &Ended) {
+        let reached = self.ends[usize::from(ended.regular)].iter_mut().take(ended.silence + 1).skip(SILENT);
+        for (ends, held) in reached {
             let keep = 1.0 - 1.0 / MEMORY;
-            (*ends, *held) = (*ends * keep + 1.0, *held * keep + share.clamp(0.0, 1.0));
+            (*ends, *held) = (*ends * keep + 1.0, *held * keep + ended.held());
         }
     }
 
     /// The share that is believed to be held back in a silence of this length.
     fn held(&self, regular: bool, silence: usize) -> f64 {
         let (ends, held) = self.ends[usize::from(regular)].get(silence).copied().unwrap_or_default();
-        let prior = HELD.get(silence.saturating_sub(SILENT)).copied().unwrap_or(0.0);
+        let believed = |silence: usize| HELD.get(silence.saturating_sub(SILENT)).copied().unwrap_or(0.0);
+        // What shorter silences taught is half believed of longer ones, but of the longest.
+        let shorter = if silence > SILENT && silence < BINS - 1 {
+            self.held(regular, silence - 1) - believed(silence - 1)
+        } else {
+            0.0
+        };
+        let prior = (believed(silence) + 0.5 * shorter).max(0.0);
         ((held + RETURNS * prior) / (ends + RETURNS)).clamp(0.0, 1.0)
     }
 
     /// Whether too few silences of this length were seen to end to know what it means.
     pub(crate) fn unproven(&self, regular: bool, silence: usize) -> bool {
         long(silence)
-            && unresolved(silence)
+            && silence < BINS - 1
             && self.ends[usize::from(regular)].get(silence).is_some_and(|(ends, _)| *ends < PROVEN)
     }
 

@@ -38,6 +38,8 @@ struct Slot {
     stack: [Stack; AGGREGATES],
     /// Logarithms of the factors by which the tails below and above are stretched.
     tails: [(f32, f32); AGGREGATES],
+    /// Logarithm of the factor by which the drift of forecasts is stretched.
+    reach: f32,
     /// Readings that came after, those expected, and squared errors less those of a Poisson number, and squares.
     came: f64,
     expected: f64,
@@ -169,6 +171,17 @@ impl Table {
         if self.slow { self.ladder.drift(age) } else { None }
     }
 
+    /// The factor by which the drift is stretched.
+    pub(crate) fn reach(&self, slot: SlotId) -> f64 {
+        self.slots.get(&slot).map_or(1.0, |slot| f64::from(slot.reach).exp())
+    }
+
+    /// Learns whether an interval by drift held that was to miss so many.
+    pub(crate) fn reached(&mut self, slot: SlotId, held: bool, miss: f64) {
+        let reach = &mut self.slots.entry(slot).or_default().reach;
+        *reach = adapted(*reach, !held, miss as f32);
+    }
+
     /// The share of readings seen that is expected at least to be missing: something that the ladder's factor can stand on.
     pub(crate) fn least(&self) -> f64 {
         if self.slow { 0.005 } else { 0.0 }
@@ -219,14 +232,11 @@ impl Table {
             pools.pools[aggregate].observe(outcome.z, POOL_MEMORY);
         }
         if outcome.undecided {
-            // Gibbs and Candes 2021, one-sided: a tail that misses more than its half of the level grows.
+            // One-sided: a tail that misses more than its half of the level grows; its share is stretched, not its length.
             let half = outcome.miss as f32 * 0.5;
-            let adapt = |tail: &mut f32, missed: bool| {
-                let off = half - f32::from(u8::from(missed));
-                *tail = (*tail + GAIN * off / half.max(0.005) * 0.5).clamp(-ADAPT_MAX, ADAPT_MAX);
-            };
-            adapt(&mut slot.tails[aggregate].0, outcome.missed.0);
-            adapt(&mut slot.tails[aggregate].1, outcome.missed.1);
+            let (below, above) = &mut slot.tails[aggregate];
+            *below = -adapted(-*below, outcome.missed.0, half);
+            *above = -adapted(-*above, outcome.missed.1, half);
         }
     }
 
@@ -263,6 +273,12 @@ impl Table {
             slot.shifts = slot.shifts * keep + weight;
         }
     }
+}
+
+/// The logarithm of a factor, grown where something missed that misses too often, else shrunk a little (Gibbs and Candes 2021).
+fn adapted(log: f32, missed: bool, miss: f32) -> f32 {
+    let off = f32::from(u8::from(missed)) - miss;
+    (log + GAIN * 0.5 * off / miss.max(0.005)).clamp(-ADAPT_MAX, ADAPT_MAX)
 }
 
 /// Whether errors of this aggregate are counted off one by one.

@@ -147,6 +147,93 @@ fn intervals_go_on_holding_over_an_outage_of_the_gateway() {
     }
 }
 
+/// Twelve devices of three gateways for eight hours, each reading every ten seconds; the gateways' rooms differ in
+/// temperature. `forwarded` tells when a gateway sends what it got at an instant.
+fn gateways(seed: u64, forwarded: impl Fn(u64, i64) -> i64) -> Vec<Row> {
+    let mut random = Rng::with_seed(seed);
+    let mut rows = Vec::new();
+    for source in 0..12 {
+        let room = source / 4;
+        for i in 0..8 * 360 {
+            let event = 1_000_000 * SECOND + i * 10 * SECOND + source as i64 * SECOND / 2;
+            // Sent within three seconds, in any order.
+            let arrival = forwarded(room, event) + (3e9 * random.f64()) as i64;
+            rows.push(Row { class: 1, source, event, arrival, value: 20.0 + 10.0 * room as f64 + random.f64() });
+        }
+    }
+    rows.sort_by_key(|r| r.arrival);
+    rows
+}
+
+#[test]
+fn what_is_sent_every_five_minutes_is_expected_in_the_meantime() {
+    const PERIOD: i64 = 5 * MINUTE;
+    let rows = gateways(21, |room, at| {
+        let phase = room as i64 * 100 * SECOND;
+        at + PERIOD - (at - phase).rem_euclid(PERIOD)
+    });
+    let (mut n, mut told, mut was, mut width) = (0.0, 0.0, 0.0, 0.0);
+    let count = Aggregate::Count.index();
+    replay(&rows, &plan(true), &mut |s| {
+        let Some(interval) = s.prediction.forecasts[count].filter(|_| s.prediction.calibrated) else { return };
+        n += 1.0;
+        told += s.prediction.completeness;
+        was += s.shown[count] / s.truth[count];
+        width += interval.high - interval.low;
+    });
+    let (told, was, width) = (told / n, was / n, width / n);
+    println!("sent every five minutes: told {told:.3}, was {was:.3}, width {width:.1} of 72, {n} answers");
+    assert!(n > 300.0 && (told - was).abs() < 0.02, "{told} {was} of {n}");
+    assert!(width < 12.0, "{width}");
+}
+
+#[test]
+fn a_silent_room_is_missed_by_its_own_temperature() {
+    // Every twenty minutes another gateway is out for four, and sends what it kept.
+    const ROUND: i64 = 20 * MINUTE;
+    const OUT: i64 = 4 * MINUTE;
+    let rows = gateways(22, |room, at| {
+        let (round, inside) = (at.div_euclid(ROUND), at.rem_euclid(ROUND));
+        if round.rem_euclid(3) == room as i64 && inside < OUT { round * ROUND + OUT } else { at }
+    });
+    let (mut n, mut held, mut width) = (0.0, 0.0, 0.0);
+    let (count, avg) = (Aggregate::Count.index(), Aggregate::Avg.index());
+    replay(&rows, &plan(true), &mut |s| {
+        let Some(f) = s.prediction.forecasts[avg].filter(|_| s.prediction.calibrated) else { return };
+        if s.shown[count] < 0.8 * s.truth[count] {
+            n += 1.0;
+            held += f64::from(u8::from(f.low <= s.truth[avg] && s.truth[avg] <= f.high));
+            width += f.high - f.low;
+        }
+    });
+    let (held, width) = (held / n, width / n);
+    println!("a room is out: {held:.3} of {n} hold, {width:.2} degrees wide");
+    assert!(n > 100.0 && held > 0.88 && width < 3.0, "{held} {width} of {n}");
+}
+
+#[test]
+fn what_was_learned_from_as_final_stays_a_point() {
+    let mut rows = devices(23);
+    let mut random = Rng::with_seed(24);
+    let corrected = |row: &Row, random: &mut Rng| {
+        let later = (10e9 + 190e9 * random.f64()) as i64;
+        Row { arrival: row.arrival + later, value: row.value + 1.0, ..*row }
+    };
+    let corrections: Vec<Row> = rows.iter().step_by(5).map(|row| corrected(row, &mut random)).collect();
+    rows.extend(corrections);
+    rows.sort_by_key(|r| r.arrival);
+    let plan = Plan { ages: vec![30 * MINUTE], ..plan(true) };
+    let (mut n, mut open) = (0.0, 0.0);
+    replay(&rows, &plan, &mut |s| {
+        if let Some(f) = s.prediction.forecasts[Aggregate::Avg.index()].filter(|_| s.prediction.calibrated) {
+            n += 1.0;
+            open += f64::from(u8::from(f.low < f.high));
+        }
+    });
+    println!("half an hour old: {open} of {n} are open");
+    assert!(n >= 30.0 && open < 0.1 * n, "{open} of {n}");
+}
+
 #[test]
 fn a_fast_clock_changes_nobody_else() {
     let right = devices(2);
@@ -176,10 +263,19 @@ fn a_backfill_of_a_month_does_not_lengthen_the_horizon() {
 
 #[test]
 fn a_source_that_stops_is_doubted_and_then_let_go() {
+    stop(|at| at + SECOND);
+    // As well where sources are known to keep for a quarter of an hour what they can't send.
+    stop(
+        |at| if at.rem_euclid(60 * MINUTE) < 15 * MINUTE { at - at.rem_euclid(60 * MINUTE) + 15 * MINUTE } else { at },
+    );
+}
+
+/// A source that speaks every eight seconds and stops; when it is heard follows from when it spoke.
+fn stop(heard: impl Fn(i64) -> i64) {
     let mut learner = Learner::new(Settings::default());
     let (mut tail, mut readings) = (None::<Tail>, None);
-    for i in 0..2_000 {
-        let (event, arrival) = (i * 8 * SECOND, i * 8 * SECOND + SECOND);
+    for i in 0..8_000 {
+        let (event, arrival) = (i * 8 * SECOND, heard(i * 8 * SECOND));
         learner.arrived(&Arrived { class: 1, source: 1, event, arrival, value: 1.0, kind: Arrival::New });
         tail.get_or_insert_with(|| Tail::of(event, 1.0, ArrivalTime(arrival))).update(event, 1.0, ArrivalTime(arrival));
         readings = Some(event);

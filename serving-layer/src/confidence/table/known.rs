@@ -31,6 +31,8 @@ pub(crate) struct Known<'a> {
     others: Option<&'a Slot>,
     /// The weight of others.
     foreign: f64,
+    /// Whether cells of this age have taught already, as they are.
+    pub(crate) labelled: bool,
     /// What changes shapes.
     pub(crate) lesson: Lesson,
     /// Whether enough labels stand behind it.
@@ -51,6 +53,7 @@ impl<'a> Known<'a> {
             all: table.slots.get(&all_ages(slot)),
             others: parent.filter(|_| foreign > 0.0).and_then(|p| p.slot(slot)),
             foreign,
+            labelled: false,
             lesson: nearest.map_or(Lesson { phi: 0.2, shift: 0.0 }, Slot::lesson),
             calibrated: nearest.is_some_and(Slot::is_calibrated),
             correction: nearest.map_or(1.0, Slot::correction),
@@ -100,7 +103,9 @@ impl<'a> Known<'a> {
         }
         let odds = logit(p);
         let lent = self.lent(odds, &of);
-        sigmoid(self.nearest.map_or(lent, |s| of(s).odds(odds, lent)))
+        let told = sigmoid(self.nearest.map_or(lent, |s| of(s).odds(odds, lent)));
+        // What younger cells taught of changes to come is no news of those that are believed to be final.
+        if self.labelled && self.here.is_none() { told.max(bounded(p)) } else { told }
     }
 
     /// What is believed of log odds before the own slot speaks: what all ages of the stratum taught, and as long as the
