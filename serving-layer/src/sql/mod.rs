@@ -1,8 +1,8 @@
 //! The SQL door: one read-only statement over the tables of one snapshot.
 //!
 //! Owns what text is let through (`gate`), the functions and tables that it may name, and the time and memory that it
-//! (worker), and all statements together (shared), may take. Does **not** own how buckets are counted (query), how history is read (batch layer), or how rows are
-//! written down (HTTP, command line).
+//! (worker), and all statements together (shared), may take. Does **not** own how buckets are counted (query), how history
+//! is read (batch layer), or how rows are written down (HTTP, command line).
 //!
 //! ```text
 //! text ─► gate (parse, budget) ─► session (plan) ─► operators ─► rows, in plain types
@@ -56,6 +56,14 @@ impl Serving {
     pub async fn sql(&self, sql: &str, place: OwnedSemaphorePermit) -> Result<SqlStream> {
         worker::start(self.clone(), sql.to_owned(), place).await
     }
+}
+
+/// Whether the gate lets a statement through; nothing is planned, read or run.
+///
+/// # Errors
+/// It would be refused, and why; or no thread can be started.
+pub fn admit(text: &str) -> Result<()> {
+    worker::on_large_stack(|| gate::check(text).map(drop))?
 }
 
 #[cfg(test)]

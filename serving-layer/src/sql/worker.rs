@@ -37,6 +37,21 @@ const AHEAD: usize = 2;
 /// A batch, an error, or (`None`) the end: a channel that closes without an end tells of a panic.
 type Message = Option<Result<RecordBatch>>;
 
+/// What `work` makes of a statement, with the stack that statements need; the caller waits.
+///
+/// # Errors
+/// No thread can be started, or it panicked.
+pub(super) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work).map_err(no_thread)?;
+        thread.join().map_err(|_| Error::Unavailable("checking the statement panicked".to_owned()))
+    })
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Unavailable(format!("can't start a thread: {error}"))
+}
+
 /// Starts a statement.
 pub(super) async fn start(serving: Serving, sql: String, place: OwnedSemaphorePermit) -> Result<SqlStream> {
     let time = serving.settings.query_timeout;
@@ -48,9 +63,7 @@ pub(super) async fn start(serving: Serving, sql: String, place: OwnedSemaphorePe
     let work = Work { watch: rest.watch.0.clone(), home: Handle::current(), reading, serving, sql };
     let place = Arc::new(place);
     let thread = thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-    thread
-        .spawn(move || work.run(tell, rows, place))
-        .map_err(|e| Error::Unavailable(format!("can't start a thread: {e}")))?;
+    thread.spawn(move || work.run(tell, rows, place)).map_err(no_thread)?;
     let schema = timeout(time, told).await.map_err(|_| Error::Timeout(time.as_secs()))?;
     let schema = schema.map_err(|_| Error::Unavailable("planning the statement panicked".to_owned()))??;
     let batches = futures::stream::unfold(Some(rest), async |rest| rest?.next().await).boxed();
