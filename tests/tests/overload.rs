@@ -15,6 +15,9 @@ const FEW: usize = 2;
 const MANY: usize = 40;
 /// How long each of them goes on.
 const TIME: Duration = Duration::from_secs(6);
+/// The first instant, milliseconds; all have as many digits.
+const FIRST: u64 = 1_700_000_000_000;
+const DIGITS: usize = 13;
 /// Memory of the server, MiB.
 const MEMORY_MIB: u64 = 2_048;
 
@@ -25,16 +28,45 @@ struct Storm {
     refused: AtomicU64,
 }
 
+/// Lines that differ in their times only: clients should take little of the processors that they share with the server.
+struct Lines {
+    text: Vec<u8>,
+    /// Where each time stands.
+    times: Vec<usize>,
+}
+
+impl Lines {
+    fn of(device: u64) -> Self {
+        let (mut text, mut times) = (Vec::new(), Vec::new());
+        for i in 0..READINGS {
+            text.extend_from_slice(format!("load,device_id=d{device} value={} ", i % 100).as_bytes());
+            times.push(text.len());
+            text.extend_from_slice(format!("{FIRST}\n").as_bytes());
+        }
+        Self { text, times }
+    }
+
+    /// With times from this one on.
+    fn at(&mut self, first: u64) -> Vec<u8> {
+        for (time, at) in (first..).zip(&self.times) {
+            let mut rest = time;
+            for digit in self.text[*at..*at + DIGITS].iter_mut().rev() {
+                (*digit, rest) = (b'0' + (rest % 10) as u8, rest / 10);
+            }
+        }
+        self.text.clone()
+    }
+}
+
 /// Sends without a pause from so many clients; what is refused is not sent again.
 fn storm(server: &Server, clients: usize, first: u64) -> Storm {
     let (storm, stop) = (Storm::default(), AtomicBool::new(false));
     let client = |number: u64| {
         let http = Client::builder().timeout(Duration::from_secs(30)).build().expect("a client");
-        let mut time = first * 1_000_000 + number * 1_000_000_000;
+        let mut lines = Lines::of(number);
+        let mut time = FIRST + first * 1_000_000 + number * 1_000_000_000;
         while !stop.load(Ordering::Relaxed) {
-            let lines: String = (0..READINGS)
-                .map(|i| format!("load,device_id=d{number} value={} {}\n", i % 100, 1_700_000_000_000 + time + i))
-                .collect();
+            let lines = lines.at(time);
             time += READINGS;
             let answer = http.post(format!("{}/api/v2/write?precision=ms", server.url)).body(lines).send();
             let answer = answer.expect("nobody is left without an answer");
