@@ -1,6 +1,6 @@
 #!/bin/sh
 # Scores confidence on the shared data sets and on other laws of lateness: run.sh WEIR DATA OUT PLOTS. Tables go to OUT,
-# diagrams of the shared data sets to PLOTS.
+# diagrams of the shared data sets to PLOTS; tables.py OUT prints those of docs/confidence.md.
 set -eu
 weir=$1 data=$2 out=$3 plots=$4
 mkdir -p "$out" "$plots"
