@@ -22,7 +22,9 @@ backtest() {
 for set in "umts 10s" "helium 10m" "quakes 1h" "hospital 1d"; do
     # shellcheck disable=SC2086
     backtest $set
-    cp "$out/${set% *}-single.svg" "$plots/confidence-${set% *}.svg"
+    name=${set% *}
+    # Where no answer was calibrated there is nothing to see.
+    ! grep -q "^count " "$out/$name-single.txt" || cp "$out/$name-single.svg" "$plots/confidence-$name.svg"
 done
 for law in lognormal gateways outages uploads events slower pauses corrections; do
     backtest "$law" 1m

@@ -10,8 +10,8 @@ use tests::server::Server;
 
 /// Readings of one request.
 const READINGS: u64 = 5_000;
-/// Clients that a machine of two processors is busy with, and so many that it can't be.
-const FEW: usize = 2;
+/// Clients that a machine of two processors is busy with, and ten times as many.
+const FEW: usize = 4;
 const MANY: usize = 40;
 /// How long each of them goes on.
 const TIME: Duration = Duration::from_secs(6);
@@ -130,8 +130,7 @@ fn a_storm_is_weathered() {
     );
     println!("peak {} MiB, as before after {:?}", peak_mib(&server), ended.elapsed());
     assert!(after <= before * 3, "{before:?} {after:?}");
-    // Clients take processors as well; where nothing but they got in the way it would be the same.
-    assert!(most as f64 >= 0.6 * least as f64, "{least} {most}");
+    assert!(most as f64 >= 0.9 * least as f64, "{least} {most}");
     assert!(peak_mib(&server) < MEMORY_MIB, "{} MiB", peak_mib(&server));
     let count = format!("{}/v1/query?match=load&from=0&to=4000000000000&step=40000d&by=&agg=count", server.url);
     let answer: serde_json::Value = reqwest::blocking::get(count).and_then(|r| r.json()).expect("answers");
