@@ -71,7 +71,7 @@ soak:
 	WEIR_TEXTS=$${WEIR_TEXTS:-10000000} $(CARGO) test --workspace --locked --lib -- made_up_at_random
 	WEIR_STORM_SECONDS=$${WEIR_STORM_SECONDS:-600} WEIR_DUELS=$${WEIR_DUELS:-100} $(CARGO) test --workspace --locked --test s3 -- --nocapture
 
-# Decoders, frames, selectors and texts against inputs that cargo-fuzz makes up. FUZZ_RUNS of each.
+# Decoders, frames, selectors, statements, settings and stored files against inputs that cargo-fuzz makes up. FUZZ_RUNS of each.
 fuzz:
 	fuzz/run.sh
 
