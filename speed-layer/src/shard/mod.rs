@@ -7,6 +7,7 @@
 mod heard;
 mod series;
 mod state;
+mod window;
 
 pub use heard::Heard;
 pub(crate) use series::{Folded, Shard};

@@ -22,6 +22,7 @@ use schemas::{ArrivalTime, Batch, EventTime, LogPosition, Resolution, SeriesId, 
 use super::Shard;
 use super::heard::{Heard, Hearing};
 use super::series::{Folded, Folding, Incoming, union};
+use super::window::{SetAside, Window};
 use crate::ledger::Ledger;
 use crate::log::Frame;
 
@@ -121,47 +122,9 @@ impl OpenEpoch {
             let (series, value) = (batch.series[i], batch.values[i]);
             self.quarantine.push(Quarantined { series, time, value, frame: number });
             self.named.insert(series);
-            *if time > window.latest { &mut aside.future } else { &mut aside.past } += 1;
+            aside.count(window, time);
         }
         aside
-    }
-}
-
-/// The event times that count in a frame.
-#[derive(Debug, Clone, Copy)]
-struct Window {
-    earliest: i64,
-    latest: i64,
-}
-
-impl Window {
-    /// Of a frame that arrived now: what says it is much older or newer than that is not believed.
-    fn around(arrival: ArrivalTime, settings: &StateSettings) -> Self {
-        let past = settings.max_past_skew;
-        let earliest = if past.is_zero() { i64::MIN } else { arrival.0.saturating_sub(nanos(past)) };
-        // No range of time holds the very last instant.
-        Self { earliest, latest: arrival.0.saturating_add(nanos(settings.max_future_skew)).min(i64::MAX - 1) }
-    }
-
-    fn contains(self, time: i64) -> bool {
-        self.earliest <= time && time <= self.latest
-    }
-}
-
-/// Readings that were quarantined, by why.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct SetAside {
-    pub(crate) future: u64,
-    pub(crate) past: u64,
-}
-
-impl SetAside {
-    pub(crate) fn total(self) -> u64 {
-        self.future + self.past
-    }
-
-    fn add(&mut self, other: Self) {
-        *self = Self { future: self.future + other.future, past: self.past + other.past };
     }
 }
 
@@ -294,8 +257,7 @@ impl SpeedState {
         self.position = LogPosition(first.0 + frames.len() as u64 - 1);
         self.logged = self.logged.plus(tally);
         self.open.tally = self.open.tally.plus(tally);
-        let mut quarantined = SetAside::default();
-        frames.into_iter().for_each(|frame| quarantined.add(self.take_one(frame)));
+        let quarantined = frames.into_iter().map(|frame| self.take_one(frame)).sum();
         let full = self.waiting.readings >= FOLD_READINGS;
         (quarantined, if full { self.fold() } else { Folded::default() })
     }
@@ -309,7 +271,7 @@ impl SpeedState {
         self.open.arrivals.push(frame.arrival);
         self.last_arrival = self.last_arrival.max(Some(frame.arrival));
         self.open.opened_at.get_or_insert(frame.arrival);
-        let window = Window::around(frame.arrival, &self.settings);
+        let window = Window::around(frame.arrival, self.settings.max_past_skew, self.settings.max_future_skew);
         let quarantined = self.open.quarantine(number, window, &frame.batch);
         self.waiting.readings += frame.batch.len();
         self.waiting.frames.push(Waiting { number, window, batch: frame.batch });
@@ -642,7 +604,7 @@ impl SpeedState {
     }
 }
 
-fn nanos(duration: Duration) -> i64 {
+pub(super) fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
